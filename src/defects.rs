@@ -1,0 +1,97 @@
+//! Deliberate mistakes, built in to show that the testbed has teeth.
+//!
+//! A [`Defect`] is compiled in only with the cargo feature `defects`, and does nothing until a run
+//! chooses it by name for a member: [`crate::host::Host::defects`] hands the choice to that member
+//! alone. `defect!(set, Name)` stands at the very place where the mistake belongs; without the
+//! feature it is the constant `false` and the branch vanishes.
+
+#[cfg(feature = "defects")]
+macro_rules! define {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A mistake that can be chosen by name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Defect { $($(#[$doc])* $name,)* }
+
+        impl Defect {
+            /// Every mistake, in the order of the scoreboard.
+            pub const ALL: &'static [Defect] = &[$(Defect::$name,)*];
+
+            /// The name by which scenarios and the command line choose it.
+            pub fn name(self) -> &'static str {
+                match self { $(Defect::$name => concat!("defect:", $text).split_at(7).1,)* }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "defects")]
+define! {
+    /// The leader acknowledges a write before its own log is synced (known bug 2, #14370).
+    AckBeforeSync = "ack-before-sync",
+    /// A vote is answered before it is on disk.
+    VoteBeforeSync = "vote-before-sync",
+    /// A linearizable read is served from local state without a read index.
+    LocalRead = "local-read",
+    /// Entries already in the backend are applied again after a restart (known bug 3, #14685).
+    ApplyTwice = "apply-twice",
+    /// Only the first half of a transaction's operations is applied.
+    HalfTransaction = "half-transaction",
+}
+
+/// The set of mistakes chosen for one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Defects {
+    #[cfg(feature = "defects")]
+    chosen: std::collections::BTreeSet<Defect>,
+}
+
+impl Defects {
+    /// Chooses mistakes by name.
+    ///
+    /// # Errors
+    /// The first name that is unknown, or any name when the mistakes are not built in.
+    pub fn by_name<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Defects, String> {
+        #[cfg_attr(not(feature = "defects"), allow(unused_mut))]
+        let mut defects = Defects::default();
+        for name in names {
+            #[cfg(feature = "defects")]
+            match Defect::ALL.iter().find(|defect| defect.name() == name) {
+                Some(defect) => _ = defects.chosen.insert(*defect),
+                None => {
+                    let known: Vec<_> = Defect::ALL.iter().map(|defect| defect.name()).collect();
+                    return Err(format!(
+                        "unknown defect \"{name}\": known are {}",
+                        known.join(", ")
+                    ));
+                }
+            }
+            #[cfg(not(feature = "defects"))]
+            return Err(format!(
+                "defect \"{name}\" is not built in: build with `--features defects`"
+            ));
+        }
+        Ok(defects)
+    }
+
+    /// Whether `defect` was chosen; use the `defect!` macro instead.
+    #[cfg(feature = "defects")]
+    pub fn has(&self, defect: Defect) -> bool {
+        self.chosen.contains(&defect)
+    }
+}
+
+/// `defect!(set, Name)`: whether the mistake `Name` is built in and chosen in `set: &Defects`.
+#[macro_export]
+macro_rules! defect {
+    ($set:expr, $name:ident) => {{
+        #[cfg(feature = "defects")]
+        {
+            $set.has($crate::defects::Defect::$name)
+        }
+        #[cfg(not(feature = "defects"))]
+        {
+            let _ = &$set;
+            false
+        }
+    }};
+}

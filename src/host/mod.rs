@@ -1,0 +1,227 @@
+//! The only door to time, disk, network, tasks and entropy.
+//!
+//! The server is handed an `Arc<dyn Host>` when it starts and touches the world through nothing
+//! else, so that the same machine code serves a production member ([`os`]) and a simulated one (the
+//! testbed's world, which lives outside this crate). A host must never leak one member's time,
+//! files or connections into another's.
+//!
+//! **Disk work is plain blocking Rust.** [`Disk`] and [`File`] have synchronous methods; callers
+//! run them inside [`HostExt::run_blocking`], the one asynchronous piece. A simulated host runs the
+//! closure inline and charges its virtual duration to the awaiting task.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub mod os;
+
+/// A boxed future that may move between threads; what object-safe async methods return.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A reading of a host's monotonic clock: the time since that host's arbitrary origin.
+///
+/// Comparable only with readings of the same host in the same life of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(pub Duration);
+
+impl Moment {
+    /// The time from `earlier` to `self`; zero when `earlier` is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Moment {
+    type Output = Moment;
+    fn add(self, rhs: Duration) -> Moment {
+        Moment(self.0.saturating_add(rhs))
+    }
+}
+
+/// One member's world.
+pub trait Host: Send + Sync + 'static {
+    /// Reads the monotonic clock.
+    fn now(&self) -> Moment;
+
+    /// Reads the wall clock, as the time since the Unix epoch. May jump; for display and logs only.
+    fn wall_clock(&self) -> Duration;
+
+    /// Completes once `duration` has passed on this host's monotonic clock.
+    fn sleep(&self, duration: Duration) -> BoxFuture<()>;
+
+    /// Starts a task. It runs until it ends, is aborted, or the host's process dies.
+    /// `name` is for diagnostics and must be a constant of the calling module.
+    fn spawn(&self, name: &'static str, task: BoxFuture<()>) -> TaskHandle;
+
+    /// Runs disk work without stalling other tasks; see [`HostExt::run_blocking`] for the typed form.
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()>;
+
+    /// The member's disk.
+    fn disk(&self) -> Arc<dyn Disk>;
+
+    /// Listens on `address` (`host:port`).
+    fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>>;
+
+    /// Connects to `address` (`host:port`). May hang as long as the network does: callers bound it
+    /// with [`HostExt::timeout`].
+    fn connect(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Stream>>>;
+
+    /// Fills `buffer` with unpredictable bytes (predictable from the seed on a simulated host).
+    fn fill_random(&self, buffer: &mut [u8]);
+
+    /// The deliberate mistakes chosen for this member; empty everywhere but in the testbed.
+    fn defects(&self) -> crate::defects::Defects {
+        crate::defects::Defects::default()
+    }
+}
+
+/// Typed conveniences over [`Host`].
+pub trait HostExt: Host {
+    /// Runs `work` as disk work and returns its result.
+    ///
+    /// Returns `None` only when the work panicked or the process is going down.
+    fn run_blocking<T, F>(
+        &self,
+        work: F,
+    ) -> impl Future<Output = Option<T>> + Send + use<Self, T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let slot = Arc::new(Mutex::new(None));
+        let done = slot.clone();
+        let running = self.blocking(Box::new(move || {
+            let value = work();
+            *done.lock().unwrap_or_else(|e| e.into_inner()) = Some(value);
+        }));
+        async move {
+            running.await;
+            slot.lock().unwrap_or_else(|e| e.into_inner()).take()
+        }
+    }
+
+    /// Awaits `future` for at most `limit`; `None` when the limit passed first.
+    fn timeout<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        let sleep = self.sleep(limit);
+        async move {
+            let mut future = std::pin::pin!(future);
+            let mut sleep = sleep;
+            tokio::select! {
+                biased;
+                value = &mut future => Some(value),
+                () = &mut sleep => None,
+            }
+        }
+    }
+
+    /// A random 64-bit integer.
+    fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill_random(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+impl<H: Host + ?Sized> HostExt for H {}
+
+/// Owns a spawned task: [`TaskHandle::abort`] ends it at its next await; dropping detaches it.
+pub struct TaskHandle(Box<dyn Fn() + Send + Sync>);
+
+impl TaskHandle {
+    /// Wraps a host's way to abort the task.
+    pub fn new(abort: impl Fn() + Send + Sync + 'static) -> TaskHandle {
+        TaskHandle(Box::new(abort))
+    }
+
+    /// Ends the task at its next await point.
+    pub fn abort(&self) {
+        (self.0)()
+    }
+}
+
+/// A byte stream between two processes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The other side's address, for logs.
+    fn peer_address(&self) -> String;
+}
+
+/// Accepts connections.
+pub trait Listener: Send {
+    /// Waits for the next connection.
+    fn accept(&mut self) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>>;
+
+    /// The address actually bound (`host:port`), useful when the port asked for was 0.
+    fn local_address(&self) -> String;
+}
+
+/// How [`Disk::open`] treats an existing or missing file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; reading only.
+    Read,
+    /// Must exist; reading and writing.
+    ReadWrite,
+    /// Must not exist; created empty.
+    CreateNew,
+    /// Opened if it exists, created empty otherwise; never truncated.
+    OpenOrCreate,
+}
+
+/// A member's file system. All methods block; call them inside [`HostExt::run_blocking`].
+///
+/// Durability is POSIX's at its worst: a written byte is durable after `sync_*` on its file, a
+/// created, renamed or removed name after [`Disk::sync_dir`] on its directory, and not before.
+pub trait Disk: Send + Sync + 'static {
+    /// Creates `path` and its missing parents. The caller syncs the parents.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+    /// Atomically renames a file, replacing the target if it exists.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    fn list_dir(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Whether a file or directory exists.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Makes the directory's names durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Takes an exclusive advisory lock on `path` (created if missing), held until the guard drops
+    /// or the process dies. `WouldBlock` when another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// An open file. All methods block; offsets and lengths are bytes.
+pub trait File: Send + Sync + std::fmt::Debug + 'static {
+    /// Reads at `offset`; returns fewer bytes than asked only at the end of the file.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes all of `data` at `offset`, extending the file as needed.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes the content durable, and the metadata needed to read it back (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    /// Sets the length, truncating or extending with zeros.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// The current length.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// Syncs the directory that holds `path`'s last component.
+pub fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => disk.sync_dir(parent),
+        _ => disk.sync_dir(&PathBuf::from(".")),
+    }
+}

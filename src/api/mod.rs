@@ -1,5 +1,22 @@
 //! What clients see: the generated protocol types and the services over them.
 
+mod cluster;
+mod error;
+mod kv;
+mod maintenance;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::host::{Host, Listener};
+use crate::server::Server;
+
+/// The etcd version whose API vetcd speaks; clients derive what they may use from it.
+pub const API_VERSION: &str = "3.6.0";
+/// The storage version that goes with it.
+pub const STORAGE_VERSION: &str = "3.6.0";
+
 /// Generated protocol types; the definitions are in `src/api/proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::disallowed_types)]
 pub mod proto {

@@ -426,12 +426,13 @@ fn published(state: State, meta: vetcdpb::BackendMeta) -> Published {
 
 /// Empties the data directory of a member whose log contradicts its cluster, keeping its identity
 /// and term, so that it can rebuild from its peers. Only for settings that permit losing writes.
-pub fn reset(
-    disk: &Arc<dyn Disk>,
-    options: &Options,
-    hard_state: wal::HardState,
-) -> Result<(), Error> {
-    assert!(options.may_lose_writes(), "a log that keeps its promise is never dropped");
+pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
+    assert!(
+        options.may_lose_writes(),
+        "a log that keeps its promise is never dropped"
+    );
+    let (log, recovered) = open_log(disk, options)?;
+    drop(log);
     for directory in [options.wal_dir(), options.snapshot_dir()] {
         for name in disk.list_dir(&directory).map_err(io_error(&directory))? {
             let path = directory.join(name);
@@ -443,7 +444,7 @@ pub fn reset(
     log.append(&wal::Batch {
         hard_state: Some(wal::HardState {
             commit: GENESIS.0,
-            ..hard_state
+            ..recovered.hard_state
         }),
         ..Default::default()
     })?;

@@ -9,7 +9,6 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
-use crate::backend::Backend;
 use crate::config::Config;
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};

@@ -128,6 +128,13 @@ pub enum Event {
         /// Entries found in the log behind it.
         replayed: u64,
     },
+    /// Recovery cut a torn record, never synced, off the end of the log.
+    TornTailCut {
+        /// Bytes cut off.
+        bytes: u64,
+    },
+    /// The member's log contradicts its cluster's and is dropped, to be rebuilt from its peers.
+    Rebuilding,
     /// The member sends its store to a follower that is behind the compacted log.
     SnapshotSent {
         /// The receiving member's ID.

@@ -169,6 +169,8 @@ pub struct Booted {
     pub backend: Backend,
     /// The state it holds.
     pub published: Published,
+    /// Bytes of a torn record cut off the log's end.
+    pub torn_bytes: Option<u64>,
     /// Held as long as the member lives.
     pub lock: Box<dyn Send + Sync>,
 }
@@ -231,6 +233,7 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
         },
         backend,
         published,
+        torn_bytes: recovered.torn.map(|torn| torn.bytes),
         lock,
     })
 }

@@ -62,7 +62,8 @@ impl Error {
     }
 }
 
-/// Runs a member until `stop` turns true (then `Ok`) or it must not go on.
+/// Runs a member until `stop` turns true (then `Ok`) or it must not go on; calls `serving` whenever
+/// it begins to serve clients.
 ///
 /// # Errors
 /// See [`Error`]; whatever it is, what the member acknowledged is on its disk as far as its
@@ -71,10 +72,11 @@ pub async fn run(
     host: Arc<dyn Host>,
     config: Config,
     mut stop: watch::Receiver<bool>,
+    serving: impl Fn(Arc<Server>),
 ) -> Result<(), Error> {
     config.validate()?;
     loop {
-        let error = match run_once(&host, &config, &mut stop).await {
+        let error = match run_once(&host, &config, &mut stop, &serving).await {
             Err(Error::Raft(error @ raft::Error::Diverged(_))) => error,
             ended => return ended,
         };
@@ -82,6 +84,7 @@ pub async fn run(
         if options.wal_sync.keeps_acknowledged_writes_over_power_loss() {
             return Err(error.into());
         }
+        host.observe(Event::Rebuilding);
         tracing::error!(%error, "rebuilding this member from its peers, as --wal-sync permits");
         host.sleep(REBUILD_PAUSE).await;
         let disk = host.disk();
@@ -95,6 +98,7 @@ async fn run_once(
     host: &Arc<dyn Host>,
     config: &Config,
     stop: &mut watch::Receiver<bool>,
+    serving: &impl Fn(Arc<Server>),
 ) -> Result<(), Error> {
     let client_listeners = listen(host, config.client_addresses()?, "--listen-client-urls").await?;
     let peer_listeners = listen(host, config.peer_addresses()?, "--listen-peer-urls").await?;
@@ -104,6 +108,9 @@ async fn run_once(
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
+    if let Some(bytes) = booted.torn_bytes {
+        host.observe(Event::TornTailCut { bytes });
+    }
     let member = start(host, config, &options, booted, peer_listeners)?;
     let (stop_serving, serving_stopped) = watch::channel(false);
     for listener in client_listeners {
@@ -116,6 +123,7 @@ async fn run_once(
         );
         host.spawn("serve", Box::pin(serving));
     }
+    serving(member.server.clone());
     let publishing = publish_attributes(member.server.clone(), attributes(config, &member));
     let publisher = host.spawn("publish", Box::pin(publishing));
     let ended = tokio::select! {

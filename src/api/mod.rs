@@ -1,5 +1,7 @@
 //! What clients see: the generated protocol types and the services over them.
 
+pub mod serve;
+
 /// Generated protocol types; the definitions are in `src/api/proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::disallowed_types)]
 pub mod proto {

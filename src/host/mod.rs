@@ -76,6 +76,9 @@ pub trait Host: Send + Sync + 'static {
     /// Fills `buffer` with unpredictable bytes (predictable from the seed on a simulated host).
     fn fill_random(&self, buffer: &mut [u8]);
 
+    /// Identifies this boot of the member's machine: changes exactly when the page cache was lost.
+    fn boot_id(&self) -> String;
+
     /// The deliberate mistakes chosen for this member; empty everywhere but in the testbed.
     fn defects(&self) -> crate::defects::Defects {
         crate::defects::Defects::default()

@@ -27,6 +27,7 @@ pub struct OsHost {
     runtime: Handle,
     origin: Instant,
     disk: Arc<OsDisk>,
+    boot_id: String,
 }
 
 impl OsHost {
@@ -36,8 +37,26 @@ impl OsHost {
             runtime,
             origin: Instant::now(),
             disk: Arc::new(OsDisk),
+            boot_id: read_boot_id(),
         }
     }
+}
+
+/// Linux's name for the running boot. Where there is none every process counts as a new boot,
+/// which is never wrong about what survived, only too careful.
+fn read_boot_id() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+        _ => {
+            let mut bytes = [0; 16];
+            random(&mut bytes);
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+    }
+}
+
+fn random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the kernel's random source works once it has been initialised");
 }
 
 impl Host for OsHost {
@@ -97,8 +116,11 @@ impl Host for OsHost {
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
-        getrandom::fill(buffer)
-            .expect("the kernel's random source works once it has been initialised");
+        random(buffer);
+    }
+
+    fn boot_id(&self) -> String {
+        self.boot_id.clone()
     }
 }
 

@@ -124,3 +124,12 @@ async fn random_bytes_differ() {
     let host = host();
     assert_ne!(host.random_u64(), host.random_u64());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_one_machine_share_the_boot() {
+    let (one, other) = (host(), host());
+    assert!(!one.boot_id().is_empty());
+    if cfg!(target_os = "linux") {
+        assert_eq!(one.boot_id(), other.boot_id());
+    }
+}

@@ -1,4 +1,5 @@
 //! The serving loop and the client against each other, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -72,6 +72,7 @@ impl Future for QuietSleep {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::sync::atomic::AtomicUsize;
 
     use futures::task::noop_waker;

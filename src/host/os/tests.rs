@@ -1,4 +1,5 @@
 //! The host's promises, on real sockets and threads.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

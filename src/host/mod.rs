@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub mod http;
 pub mod os;
+pub mod quiet;
 
 /// A boxed future that may move between threads; what object-safe async methods return.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -119,6 +119,10 @@ async fn run_once(
             host.clone(),
             listener,
             member.server.clone(),
+            api::Limits {
+                serve: config.serve_limits(),
+                receive_bytes: config.grpc_receive_bytes_max(),
+            },
             serving_stopped.clone(),
         );
         host.spawn("serve", Box::pin(serving));

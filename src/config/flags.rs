@@ -1,0 +1,291 @@
+//! The flags as the command line reads them: names, defaults, help texts, and nothing more.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+
+use super::duration;
+use super::urls::{InitialCluster, UrlList};
+use crate::wal::SyncPolicy;
+
+const AFTER_HELP: &str = "\
+Every flag can also be set by an environment variable: ETCD_ and the flag's name in capitals, with _ \
+for -. The command line wins.";
+
+/// The server's flags; [`Config::validate`] says what they must satisfy together.
+///
+/// Made by [`Config::from_arguments`] or [`Config::from_pairs`]. Flags with a meaning of their own
+/// when absent are read through a method of the same name.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "vetcd",
+    version,
+    about = "A key-value server with etcd's v3 API",
+    after_help = AFTER_HELP,
+    args_override_self = true,
+    max_term_width = 100
+)]
+pub struct Config {
+    /// Human-readable name of this member.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "NAME",
+        default_value = "default"
+    )]
+    pub name: String,
+
+    /// Path of the data directory [default: ${name}.etcd].
+    #[arg(help_heading = "Member", long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// URLs to listen on for the other members.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "URLS",
+        default_value = "http://localhost:2380"
+    )]
+    pub(super) listen_peer_urls: UrlList,
+
+    /// URLs to listen on for clients [default: http://localhost:2379].
+    #[arg(help_heading = "Member", long, value_name = "URLS")]
+    pub(super) listen_client_urls: Option<UrlList>,
+
+    /// Time between the leader's heartbeats, milliseconds.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "MS",
+        default_value_t = 100
+    )]
+    pub heartbeat_interval: u64,
+
+    /// Time without a heartbeat after which a member stands for election, milliseconds: at least 5
+    /// heartbeats, at most 50000.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "MS",
+        default_value_t = 1000
+    )]
+    pub election_timeout: u64,
+
+    /// Applied entries after which the log is compacted behind a snapshot.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "ENTRIES",
+        default_value_t = 10_000
+    )]
+    pub snapshot_count: u64,
+
+    /// Entries kept behind a snapshot for slow followers.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "ENTRIES",
+        default_value_t = 5_000
+    )]
+    pub snapshot_catchup_entries: u64,
+
+    /// Most operations in a transaction.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "OPERATIONS",
+        default_value_t = 128
+    )]
+    pub max_txn_ops: usize,
+
+    /// Largest request accepted from a client, bytes.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "BYTES",
+        default_value_t = 1_572_864
+    )]
+    pub max_request_bytes: usize,
+
+    /// Largest size of the store, bytes, 0 for etcd's default. Accepted; not enforced yet.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "BYTES",
+        default_value_t = 0,
+        allow_hyphen_values = true
+    )]
+    pub quota_backend_bytes: i64,
+
+    /// Longest time before the store's changes are committed to disk.
+    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
+    pub backend_batch_interval: Duration,
+
+    /// Most operations before the store's changes are committed to disk.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "OPERATIONS",
+        default_value_t = 10_000
+    )]
+    pub backend_batch_limit: usize,
+
+    /// Size at which the next segment of the log is begun, bytes.
+    #[arg(help_heading = "Member", long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub wal_segment_bytes: u64,
+
+    /// Most calls in progress on one client connection.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "STREAMS",
+        default_value_t = 10_000
+    )]
+    pub max_concurrent_streams: u32,
+
+    /// Silence after which a client's connection is pinged, 0 for never.
+    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "2h", value_parser = duration::parse)]
+    pub grpc_keepalive_interval: Duration,
+
+    /// Time after which a connection whose ping is unanswered is closed.
+    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "20s", value_parser = duration::parse)]
+    pub grpc_keepalive_timeout: Duration,
+
+    /// This member's URLs for the other members.
+    #[arg(
+        help_heading = "Clustering",
+        long,
+        value_name = "URLS",
+        default_value = "http://localhost:2380"
+    )]
+    pub(super) initial_advertise_peer_urls: UrlList,
+
+    /// The members the cluster starts with, name=url,name=url [default: this member alone].
+    #[arg(help_heading = "Clustering", long, value_name = "MEMBERS")]
+    pub(super) initial_cluster: Option<InitialCluster>,
+
+    /// Whether the cluster is new, or one that exists already.
+    #[arg(
+        help_heading = "Clustering",
+        long,
+        value_name = "STATE",
+        default_value = "new"
+    )]
+    pub initial_cluster_state: ClusterState,
+
+    /// Keeps clusters apart whose members have the same URLs.
+    #[arg(
+        help_heading = "Clustering",
+        long,
+        value_name = "TOKEN",
+        default_value = "etcd-cluster"
+    )]
+    pub initial_cluster_token: String,
+
+    /// This member's URLs for clients [default: http://localhost:2379].
+    #[arg(help_heading = "Clustering", long, value_name = "URLS")]
+    pub(super) advertise_client_urls: Option<UrlList>,
+
+    /// Ask whether an election can be won before starting one.
+    #[arg(help_heading = "Clustering", long, value_name = "BOOL", default_value = "true", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub pre_vote: bool,
+
+    /// When the log is made durable: always, batch:TIME, interval:TIME or none [default: always].
+    #[arg(help_heading = "Durability", long, value_name = "POLICY")]
+    pub(super) wal_sync: Option<SyncPolicy>,
+
+    /// How linearizable reads are confirmed: read-index.
+    #[arg(help_heading = "Durability", long, value_name = "MODE", default_value = "read-index", value_parser = read_mode)]
+    pub read_mode: ReadMode,
+
+    /// Never sync the log: the same as --wal-sync none. A power loss may cost acknowledged writes.
+    #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub unsafe_no_fsync: bool,
+
+    /// Least serious messages to log.
+    #[arg(
+        help_heading = "Logging",
+        long,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: LogLevel,
+
+    /// How messages are written to the standard error stream.
+    #[arg(
+        help_heading = "Logging",
+        long,
+        value_name = "FORMAT",
+        default_value = "json"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// Whether the cluster is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClusterState {
+    /// All members start for the first time.
+    New,
+    /// This member joins a cluster that is running.
+    Existing,
+}
+
+/// How a linearizable read makes sure that nothing newer has been acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// The leader asks a majority, each time.
+    ReadIndex,
+}
+
+/// The least serious messages that are logged. etcd's levels above `error` mean the same here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// Every step.
+    Debug,
+    /// What an operator may want to know.
+    Info,
+    /// What an operator should know.
+    Warn,
+    /// What an operator must know.
+    #[value(aliases = ["dpanic", "panic", "fatal"])]
+    Error,
+}
+
+/// How log messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    #[value(alias = "text")]
+    Console,
+}
+
+/// Reads flags (without the program's name) as they are; nothing is compared with anything.
+pub(super) fn parse<A: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Config, clap::Error> {
+    let line = arguments.into_iter().map(Into::into);
+    Config::try_parse_from(std::iter::once(OsString::from("vetcd")).chain(line))
+}
+
+/// A boolean in any form that etcd takes.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+fn read_mode(text: &str) -> Result<ReadMode, String> {
+    match text {
+        "read-index" => Ok(ReadMode::ReadIndex),
+        "lease" => Err("lease reads are not implemented yet, use read-index".to_owned()),
+        _ => Err("expected read-index".to_owned()),
+    }
+}

@@ -5,15 +5,19 @@
 //! reason; the cluster never starts one again on its own.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use vetcd::config::Config;
+use vetcd::defects::Defects;
+use vetcd::host::{BoxFuture, Disk, Event, Host, Listener, Moment, Stream, TaskHandle};
 use vetcd::server::{self, Server};
 
 use crate::observe::Observer;
 use crate::plan::Plan;
-use crate::world::{NodeConfig, NodeId, PowerLoss, World};
+use crate::world::{FileLoss, NodeConfig, NodeId, PowerLoss, World};
 
 /// Where members listen; each has a network of its own.
 const PEER_PORT: u16 = 2380;
@@ -149,10 +153,14 @@ impl Cluster {
             return;
         }
         let config = self.members[number as usize - 1].config.clone();
-        let (cluster, world, observer) = (self.clone(), self.world.clone(), self.observer.clone());
+        let cluster = self.clone();
         self.world.start(node, move |host| {
-            let (observed, clock) = (observer.clone(), world.clone());
-            host.on_event(move |event| observed.hear(clock.now_ns(), number, event));
+            let host = Arc::new(ObservedHost {
+                inner: host,
+                world: cluster.world.clone(),
+                observer: cluster.observer.clone(),
+                member: number,
+            });
             Box::pin(async move {
                 let (_stop, stopped) = watch::channel(false);
                 let serving = {
@@ -181,9 +189,6 @@ impl Cluster {
             member: number,
             reason,
         });
-        drop(state);
-        // The process has nothing more to do: what is left of it goes, as at an exit.
-        self.world.exit(self.node(number));
     }
 
     /// Kills the process of member `number`; its page cache survives. `false` when none runs.
@@ -196,10 +201,10 @@ impl Cluster {
         true
     }
 
-    /// Cuts the power of member `number`; returns what its disk lost, or `None` when it had none.
-    pub fn power_loss(&self, number: u32, policy: PowerLoss) -> Option<Vec<crate::world::FileLoss>> {
+    /// Cuts the power of member `number`; returns what became of un-synced data.
+    pub fn power_loss(&self, number: u32, policy: PowerLoss) -> Vec<FileLoss> {
         self.gone(number);
-        Some(self.world.power_loss(self.node(number), policy))
+        self.world.power_loss(self.node(number), policy)
     }
 
     fn gone(&self, number: u32) {
@@ -251,5 +256,52 @@ impl Cluster {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A member's host that passes on what the member says about itself.
+struct ObservedHost {
+    inner: Arc<dyn Host>,
+    world: World,
+    observer: Observer,
+    member: u32,
+}
+
+impl Host for ObservedHost {
+    fn now(&self) -> Moment {
+        self.inner.now()
+    }
+    fn wall_clock(&self) -> Duration {
+        self.inner.wall_clock()
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        self.inner.sleep(duration)
+    }
+    fn spawn(&self, name: &'static str, task: BoxFuture<()>) -> TaskHandle {
+        self.inner.spawn(name, task)
+    }
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
+        self.inner.blocking(work)
+    }
+    fn disk(&self) -> Arc<dyn Disk> {
+        self.inner.disk()
+    }
+    fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>> {
+        self.inner.listen(address)
+    }
+    fn connect(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        self.inner.connect(address)
+    }
+    fn fill_random(&self, buffer: &mut [u8]) {
+        self.inner.fill_random(buffer)
+    }
+    fn boot_id(&self) -> String {
+        self.inner.boot_id()
+    }
+    fn observe(&self, event: Event) {
+        self.observer.hear(self.world.now_ns(), self.member, event);
+    }
+    fn defects(&self) -> Defects {
+        self.inner.defects()
     }
 }

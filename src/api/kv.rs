@@ -8,7 +8,7 @@ use super::error::store_status;
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::kv_server::Kv;
 use super::proto::vetcdpb::log_request;
-use crate::mvcc::check;
+use crate::mvcc::{self, check};
 use crate::server::{self, Server};
 
 /// Serves KV from a [`Server`].
@@ -29,6 +29,15 @@ impl KvService {
     }
 }
 
+/// Whether every read of a read-only transaction may be served from local state.
+fn is_serializable(request: &pb::TxnRequest) -> bool {
+    let mut operations = request.success.iter().chain(&request.failure);
+    operations.all(|operation| match &operation.request {
+        Some(pb::request_op::Request::RequestRange(range)) => range.serializable,
+        _ => false,
+    })
+}
+
 fn unexpected(response: &server::Response) -> Status {
     Status::internal(format!("the log answered with something else: {response:?}"))
 }
@@ -40,7 +49,7 @@ impl Kv for KvService {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
-        check::range(&request).map_err(|error| store_status(&error))?;
+        check::check_range(&request).map_err(|error| store_status(&error))?;
         let published = self.server.read(request.serializable).await?;
         let mut response = published
             .state
@@ -55,7 +64,7 @@ impl Kv for KvService {
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
-        check::put(&request).map_err(|error| store_status(&error))?;
+        check::check_put(&request).map_err(|error| store_status(&error))?;
         match self.server.propose(log_request::Request::Put(request)).await? {
             server::Response::Put(mut response) => {
                 self.fill(&mut response.header);
@@ -70,7 +79,7 @@ impl Kv for KvService {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let request = request.into_inner();
-        check::delete_range(&request).map_err(|error| store_status(&error))?;
+        check::check_delete_range(&request).map_err(|error| store_status(&error))?;
         let request = log_request::Request::DeleteRange(request);
         match self.server.propose(request).await? {
             server::Response::DeleteRange(mut response) => {
@@ -87,9 +96,9 @@ impl Kv for KvService {
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
         let limit = self.server.limits().txn_operations;
-        check::txn(&request, limit).map_err(|error| store_status(&error))?;
-        if check::is_read_only(&request) {
-            let published = self.server.read(check::is_serializable(&request)).await?;
+        check::check_txn(&request, limit).map_err(|error| store_status(&error))?;
+        if mvcc::is_read_only(&request) {
+            let published = self.server.read(is_serializable(&request)).await?;
             let mut response = published
                 .state
                 .read_only_txn(&request)

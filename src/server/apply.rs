@@ -218,7 +218,7 @@ impl Applier {
         match request {
             Some(Request::Put(put)) => state.put(&put).map(Response::Put),
             Some(Request::DeleteRange(delete)) => {
-                state.delete_range(&delete).map(Response::DeleteRange)
+                Ok(Response::DeleteRange(state.delete_range(&delete)))
             }
             Some(Request::Txn(txn)) => state.txn(&txn, &self.defects).map(Response::Txn),
             Some(Request::Compaction(compaction)) => state

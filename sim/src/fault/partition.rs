@@ -73,12 +73,12 @@ fn change(injector: &Injector, links: &[(u32, u32)], cut: bool) {
         if cut {
             *count += 1;
             if *count == 1 {
-                net.cut(a, b, world::Direction::Forward);
+                net.cut(a, b, world::Direction::AToB);
             }
         } else {
             *count -= 1;
             if *count == 0 {
-                net.heal(a, b, world::Direction::Forward);
+                net.heal(a, b, world::Direction::AToB);
             }
         }
     }

@@ -5,6 +5,9 @@ use super::{Begun, Injector, PowerCut, crash};
 use crate::scenario::Unsynced;
 use crate::world;
 
+/// Sectors this large hold most writes whole.
+const WHOLE_WRITES: u32 = 1 << 20;
+
 pub fn begin(
     injector: &Injector,
     members: Vec<u32>,
@@ -17,14 +20,18 @@ pub fn begin(
             Unsynced::Random => world::Unsynced::Random,
             Unsynced::KeepAll => world::Unsynced::KeepAll,
         },
-        torn: torn_sector > 0,
+        sector: match torn_sector {
+            0 => WHOLE_WRITES,
+            bytes => bytes,
+        },
+        torn: false,
     };
     let at_ns = injector.cluster.world().now_ns();
     let mut lost_bytes = 0;
     let mut lost_files = 0;
     for number in &members {
-        for loss in injector.cluster.power_loss(*number, policy).unwrap_or_default() {
-            lost_files += 1;
+        for loss in injector.cluster.power_loss(*number, policy) {
+            lost_files += u32::from(loss.lost > 0);
             lost_bytes += loss.lost;
         }
     }

@@ -1,0 +1,353 @@
+//! The phases of a run, inside the simulation: load and faults, heal, recovery, audit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use vetcd::client::{Client, ClientOptions};
+use vetcd::defects::Defects;
+
+use super::facts::{Facts, Panic, Recovery};
+use super::log;
+use crate::check::convergence::MemberState;
+use crate::check::{KnownOrder, Record};
+use crate::cluster::Cluster;
+use crate::explore::RunOptions;
+use crate::fault::{Ending, Injector};
+use crate::observe::Observer;
+use crate::plan::Plan;
+use crate::report::FiredFault;
+use crate::rng::{Latency, Stream};
+use crate::scenario::Workload;
+use crate::workload::{Recorder, compact, kv};
+use crate::world::{
+    Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
+};
+
+/// How often recovery is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long members may take, once clients have stopped, until all have applied the same log.
+const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
+/// Length of the run that warms the process up.
+const WARM_UP: Duration = Duration::from_secs(3);
+
+/// The network that a plan asks for.
+pub fn network(plan: &Plan) -> NetworkConfig {
+    NetworkConfig {
+        link: LinkConfig {
+            latency: Latency::new(plan.network.latency_p50, plan.network.latency_p99),
+            loss: plan.network.loss,
+            bandwidth: plan.network.bandwidth.map(|bandwidth| bandwidth.bytes_per_second),
+        },
+        ..NetworkConfig::default()
+    }
+}
+
+/// A short version of `plan` that reaches the same code.
+pub fn warm_up_plan(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.time.run = plan.time.run.min(WARM_UP);
+    plan.faults.clear();
+    plan
+}
+
+fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
+    let member = &plan.members[number as usize - 1];
+    let names = member.defects.iter().map(String::as_str);
+    Ok(NodeConfig {
+        clock: ClockConfig {
+            offset: Duration::ZERO,
+            drift_ppm: i64::from(member.clock_drift_ppm),
+            wall_offset_ms: member.clock_offset.nanoseconds / 1_000_000,
+        },
+        disk: DiskProfile::by_name(&plan.disk.profile)
+            .ok_or_else(|| format!("there is no disk profile \"{}\"", plan.disk.profile))?,
+        defects: Defects::by_name(names)?,
+    })
+}
+
+/// Runs `plan` in `world`.
+///
+/// # Errors
+/// A sentence saying why the plan cannot be run at all.
+pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Facts, String> {
+    let _logging = log::start(&world, options.trace);
+    let observer = Observer::default();
+    let configs: Vec<NodeConfig> =
+        (1..=plan.members.len() as u32).map(|n| node_config(&plan, n)).collect::<Result<_, _>>()?;
+    let cluster = Cluster::new(&world, &plan, &observer, |n| configs[n as usize - 1].clone())
+        .map_err(|error| error.to_string())?;
+    cluster.start_all();
+    let recorder = recorder(&world);
+    let clients = start_clients(&world, &plan, &cluster, &recorder);
+
+    let mut facts = Facts::default();
+    let injector = Injector::new(cluster.clone(), observer.clone());
+    let run_for = options.until.map_or(plan.time.run, |until| until.min(plan.time.run));
+    inject(&world, &plan, &injector, run_for, &mut facts).await;
+    facts.safety_ended_ns = world.now_ns();
+    facts.recovery = recover(&world, &plan, &cluster, &observer, &recorder, &facts.faults).await;
+    for client in clients {
+        world.crash(client);
+    }
+    facts.recovery.converged_ns = converge(&world, &cluster).await;
+    audit(&cluster, &mut facts);
+
+    facts.history = recorder.take_history();
+    facts.misfits = recorder.misfits();
+    facts.timeline = observer.timeline();
+    facts.campaigns = observer.elections();
+    facts.breaches = observer.breaches();
+    facts.reached = observer.reached().into_iter().map(str::to_owned).collect();
+    facts.power_cuts = injector.power_cuts();
+    facts.liars = injector.liars();
+    facts.ended = cluster.ended_by_themselves();
+    facts.panics = panics(&world);
+    facts.syncs = cluster.numbers().iter().map(|n| world.disk(cluster.node(*n)).counters().syncs).sum();
+    facts.node_names = node_names(&world, &plan);
+    cluster.forget_servers();
+    Ok(facts)
+}
+
+fn recorder(world: &World) -> Recorder {
+    let (clock, trace) = (world.clone(), world.trace().clone());
+    Recorder::new(
+        move || clock.now_ns(),
+        move |operation| {
+            let text = operation.to_string();
+            trace.note(None, "operation", text.as_bytes());
+        },
+    )
+}
+
+/// Starts every client on a node of its own, on good hardware.
+fn start_clients(
+    world: &World,
+    plan: &Plan,
+    cluster: &Cluster,
+    recorder: &Recorder,
+) -> Vec<NodeId> {
+    let mut nodes = Vec::new();
+    for planned in &plan.workloads {
+        let clients = match &planned.workload {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) => 1,
+        };
+        for position in 0..clients {
+            let number = nodes.len() as u32;
+            let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
+            let session = recorder.session(number, cluster.endpoints());
+            let random = Stream::new(planned.seed, &format!("client/{position}"));
+            let mut endpoints: Vec<String> =
+                cluster.endpoints().into_iter().map(|(address, _)| address).collect();
+            let first = number as usize % endpoints.len();
+            endpoints.rotate_left(first);
+            let workload = planned.workload.clone();
+            world.start(node, move |host| {
+                let timeout = match &workload {
+                    Workload::Kv(workload) => workload.timeout,
+                    Workload::Compact(workload) => workload.timeout,
+                };
+                let options = ClientOptions {
+                    call_timeout: timeout,
+                    connect_timeout: timeout,
+                };
+                let client = Client::new(host.clone(), endpoints, options);
+                match workload {
+                    Workload::Kv(workload) => {
+                        Box::pin(kv(host, workload, number, random, client, session))
+                    }
+                    Workload::Compact(workload) => {
+                        Box::pin(compact(host, workload, client, session))
+                    }
+                }
+            });
+            nodes.push(node);
+        }
+    }
+    nodes
+}
+
+enum Step {
+    Begin(usize),
+    End(usize),
+}
+
+/// Begins and ends the plan's faults at their times, until `run_for` has passed; then ends the rest.
+async fn inject(
+    world: &World,
+    plan: &Plan,
+    injector: &Injector,
+    run_for: Duration,
+    facts: &mut Facts,
+) {
+    let run_ns = run_for.as_nanos() as u64;
+    let mut steps: BTreeMap<(u64, usize), Step> = BTreeMap::new();
+    for (index, fault) in plan.faults.iter().enumerate() {
+        let at_ns = fault.at.as_nanos() as u64;
+        if at_ns < run_ns {
+            steps.insert((at_ns, index), Step::Begin(index));
+        }
+    }
+    let mut order = steps.len();
+    let mut open: BTreeMap<usize, (usize, Option<Ending>)> = BTreeMap::new();
+    while let Some(((at_ns, _), step)) = steps.pop_first() {
+        world.sleep_until_ns(at_ns).await;
+        match step {
+            Step::Begin(index) => {
+                let fault = &plan.faults[index];
+                let begun = injector.begin(fault);
+                world.trace().note(None, &fault.name, begun.detail.as_bytes());
+                tracing::info!(fault = fault.name, members = ?begun.members, begun.detail, "fault");
+                let lasts = fault.fault.lasts();
+                let ends_ns = lasts.map_or(run_ns, |lasts| at_ns + lasts.as_nanos() as u64);
+                steps.insert((ends_ns.min(run_ns), order), Step::End(index));
+                order += 1;
+                open.insert(index, (facts.faults.len(), begun.ending));
+                facts.faults.push(FiredFault {
+                    name: fault.name.clone(),
+                    kind: fault.fault.kind().to_owned(),
+                    on: fault.on.to_string(),
+                    members: begun.members,
+                    at: Duration::from_nanos(world.now_ns()),
+                    ended_at: None,
+                    detail: begun.detail,
+                });
+            }
+            Step::End(index) => {
+                if let Some((position, ending)) = open.remove(&index) {
+                    if let Some(ending) = ending {
+                        ending();
+                    }
+                    facts.faults[position].ended_at = Some(Duration::from_nanos(world.now_ns()));
+                }
+            }
+        }
+    }
+    world.sleep_until_ns(run_ns).await;
+}
+
+/// Waits until there is a leader and every client is served, at most as long as the plan allows.
+async fn recover(
+    world: &World,
+    plan: &Plan,
+    cluster: &Cluster,
+    observer: &Observer,
+    recorder: &Recorder,
+    faults: &[FiredFault],
+) -> Recovery {
+    let healed_ns = world.now_ns();
+    world.net().heal_all();
+    let deadline = healed_ns + plan.time.recover_within.as_nanos() as u64;
+    let ended = faults.iter().filter_map(|fault| fault.ended_at).max();
+    let mut recovery = Recovery {
+        healed_ns,
+        last_fault_ended_ns: ended.map(|at| at.as_nanos() as u64),
+        served_ns: vec![None; recorder.last_success_ns().len()],
+        ..Recovery::default()
+    };
+    while world.now_ns() < deadline {
+        if recovery.leader_ns.is_none() && observer.leader().is_some() {
+            recovery.leader_ns = Some(world.now_ns());
+        }
+        for (served, last) in recovery.served_ns.iter_mut().zip(recorder.last_success_ns()) {
+            if served.is_none() && last > healed_ns {
+                *served = Some(last);
+            }
+        }
+        let all_up = cluster.numbers().iter().all(|n| cluster.server(*n).is_some());
+        let all_served = recovery.served_ns.iter().all(Option::is_some);
+        if recovery.leader_ns.is_some() && all_served && all_up {
+            break;
+        }
+        world.sleep(LOOK_EVERY).await;
+    }
+    recovery
+}
+
+/// Waits until all members have applied the same log.
+async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
+    let deadline = world.now_ns() + CONVERGE_WITHIN.as_nanos() as u64;
+    while world.now_ns() < deadline {
+        let mut applied = Vec::new();
+        let mut committed = 0;
+        for number in cluster.numbers() {
+            let Some(server) = cluster.server(number) else {
+                break;
+            };
+            applied.push(server.serializable().index);
+            committed = committed.max(server.raft_status().commit);
+        }
+        let all = applied.len() == cluster.numbers().len();
+        if all && applied.iter().all(|index| *index == committed) {
+            return Some(world.now_ns());
+        }
+        world.sleep(LOOK_EVERY).await;
+    }
+    None
+}
+
+/// Reads what every member holds.
+fn audit(cluster: &Cluster, facts: &mut Facts) {
+    let mut furthest: Option<(u64, KnownOrder)> = None;
+    for number in cluster.numbers() {
+        let Some(server) = cluster.server(number) else {
+            continue;
+        };
+        let published = server.serializable();
+        let state = &published.state;
+        let Ok(hash) = state.hash(0) else {
+            continue;
+        };
+        facts.members.push(MemberState {
+            member: number,
+            revision: state.revision(),
+            compact_revision: state.compact_revision(),
+            hash: u64::from(hash.hash),
+        });
+        if furthest.as_ref().is_none_or(|(index, _)| *index < published.index) {
+            furthest = Some((published.index, known_order(state)));
+        }
+    }
+    facts.known_order = furthest.map(|(_, order)| order);
+}
+
+fn known_order(state: &vetcd::mvcc::State) -> KnownOrder {
+    let mut records: BTreeMap<i64, Vec<Record>> = BTreeMap::new();
+    for record in state.records_from(0) {
+        records.entry(record.revision.main).or_default().push(Record {
+            key: record.kv.key.clone(),
+            value: (!record.tombstone).then(|| record.kv.value.clone()),
+        });
+    }
+    KnownOrder {
+        compacted: state.compact_revision().max(0),
+        revision: state.revision(),
+        records,
+    }
+}
+
+fn panics(world: &World) -> Vec<Panic> {
+    let deaths = world.deaths();
+    let panics = deaths.iter().filter_map(|death| match &death.cause {
+        Cause::Panicked(report) => Some(Panic {
+            at_ns: death.at_ns,
+            node: world.name(death.node),
+            text: report.to_string(),
+        }),
+        _ => None,
+    });
+    panics.collect()
+}
+
+fn node_names(world: &World, plan: &Plan) -> Vec<String> {
+    let clients: u32 = plan
+        .workloads
+        .iter()
+        .map(|planned| match &planned.workload {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) => 1,
+        })
+        .sum();
+    let nodes = plan.members.len() as u32 + clients;
+    (0..nodes).map(|number| world.name(NodeId(number))).collect()
+}

@@ -1,0 +1,74 @@
+//! What a run leaves behind for its judgement: plain values, all in virtual time.
+
+use crate::check::KnownOrder;
+use crate::check::convergence::MemberState;
+use crate::cluster::Ended;
+use crate::fault::PowerCut;
+use crate::history::History;
+use crate::observe::{Breach, Happening};
+use crate::report::FiredFault;
+
+/// A panic inside a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panic {
+    /// When, in virtual nanoseconds.
+    pub at_ns: u64,
+    /// The node's name.
+    pub node: String,
+    /// What it said, and where.
+    pub text: String,
+}
+
+/// How the cluster came back after healing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// When everything was healed, in virtual nanoseconds.
+    pub healed_ns: u64,
+    /// When the last fault ended, healing included; `None` when there was none.
+    pub last_fault_ended_ns: Option<u64>,
+    /// When a leader was there, after healing.
+    pub leader_ns: Option<u64>,
+    /// When each client was first served after healing, in the order of the clients.
+    pub served_ns: Vec<Option<u64>>,
+    /// When all members had applied the same log.
+    pub converged_ns: Option<u64>,
+}
+
+/// Everything there is to judge.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// What clients saw.
+    pub history: History,
+    /// Answers that did not fit their requests.
+    pub misfits: Vec<String>,
+    /// What members said about their insides.
+    pub timeline: Vec<Happening>,
+    /// How often members asked for votes.
+    pub campaigns: u64,
+    /// Raft's safety properties that did not hold.
+    pub breaches: Vec<Breach>,
+    /// The events that happened, by name.
+    pub reached: Vec<String>,
+    /// The faults that fired.
+    pub faults: Vec<FiredFault>,
+    /// Power losses.
+    pub power_cuts: Vec<PowerCut>,
+    /// Members whose disk lied about a sync.
+    pub liars: Vec<u32>,
+    /// Members whose process ended by itself.
+    pub ended: Vec<Ended>,
+    /// Panics.
+    pub panics: Vec<Panic>,
+    /// How it came back.
+    pub recovery: Recovery,
+    /// What each member holds in the end.
+    pub members: Vec<MemberState>,
+    /// The store's own record of revisions, from the member that has come furthest.
+    pub known_order: Option<KnownOrder>,
+    /// Syncs of all members' disks.
+    pub syncs: u64,
+    /// When the safety phase ended, in virtual nanoseconds.
+    pub safety_ended_ns: u64,
+    /// The names of the world's nodes, by number.
+    pub node_names: Vec<String>,
+}

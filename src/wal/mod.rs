@@ -81,7 +81,7 @@
 //! let disk = Arc::new(OsDisk);
 //! let metadata = Metadata { cluster_id: 1, member_id: 2 };
 //! let mut log = Log::create(disk.clone(), &dir, metadata, Options::default())?;
-//! let entry = Entry { term: 1, index: 1, data: b"a".to_vec(), ..Default::default() };
+//! let entry = Entry { term: 1, index: 1, data: b"a".to_vec().into(), ..Default::default() };
 //! log.append(&Batch { entries: vec![entry], ..Batch::default() })?;
 //! log.sync()?;
 //! drop(log);

@@ -1,1 +1,396 @@
-//! (under construction)
+//! The store on disk: a redb file that holds the records and how far the log is applied.
+//!
+//! One commit is one durable transaction: new records, removals, and the [`BackendMeta`] with the
+//! consistent index go in together or not at all. So after a crash the file says exactly which log
+//! entries it contains, and the rest is applied again from the log, each entry once (known bugs 1,
+//! 3, 4, 11 of the reference).
+//!
+//! Table `key`: a record's revision name (see [`crate::mvcc::RevisionKey`]) → its `KeyValue`.
+//! Table `meta`: `meta` → the [`BackendMeta`], `totals` → count and size of the records. Every
+//! value ends in a CRC-32C.
+//!
+//! **All methods block**: call them as disk work. None starts a thread, reads a clock or draws a
+//! random number, so the same calls write the same bytes.
+//!
+//! **A failure is final.** After a failed write or sync every later commit fails too; the member
+//! stops and starts over from log and file. A panic inside redb (damage it did not foresee) is
+//! caught and becomes an error like any other.
+//!
+//! **Dropping does no disk work**, for its process may be dead: the next open then checks the whole
+//! file, as after a crash. [`Backend::close`] leaves a file that opens at once.
+
+mod codec;
+mod error;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::api::proto::vetcdpb::BackendMeta;
+use crate::host::{Disk, File, OpenMode, sync_parent};
+use crate::mvcc::{Changes, Restore, State};
+use codec::{Totals, name};
+pub use error::Error;
+use file::StoreFile;
+
+const KEY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("key");
+const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
+
+/// How the store's file is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The most memory for cached pages, bytes. Values are read once, at start, so that only the
+    /// pages a commit changes profit from it.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            cache_bytes: 8 << 20,
+        }
+    }
+}
+
+/// What the file held when it was opened.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The store.
+    pub state: State,
+    /// How far the log is in it, and the cluster's configuration at that point.
+    pub meta: BackendMeta,
+}
+
+/// How large the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The file's length, bytes. A fresh file has about 1 MiB; it grows by doubling.
+    pub total_bytes: u64,
+    /// The length of all records and their names, bytes; without the tree around them.
+    pub in_use_bytes: u64,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Backend {
+    path: PathBuf,
+    file: StoreFile,
+    raw: Arc<dyn File>,
+    /// `None` only while it is being dropped.
+    database: Option<Database>,
+}
+
+impl Backend {
+    /// Opens the store at `path`, or creates an empty one: beside it, synced, then renamed, so that
+    /// a crash leaves a whole file or none.
+    ///
+    /// # Errors
+    /// The disk's, or damage.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Backend, Error> {
+        Self::open_with(&*disk, path, Options::default())
+    }
+
+    /// [`Backend::open`] with options.
+    ///
+    /// # Errors
+    /// The disk's, or damage.
+    pub fn open_with(disk: &dyn Disk, path: &Path, options: Options) -> Result<Backend, Error> {
+        if !disk.exists(path).map_err(Error::io(path))? {
+            let meta = BackendMeta::default();
+            return Self::replace_with(disk, path, &State::new(), &meta, options);
+        }
+        remove_stale(disk, path)?;
+        Self::open_existing(disk, path, options)
+    }
+
+    /// Replaces the store at `path` by `state`, as when a snapshot is installed. Whoever holds the
+    /// old store open must drop it first. A crash leaves the old store or the new one, whole.
+    ///
+    /// # Errors
+    /// The disk's; the old store is then untouched, unless only the last sync failed.
+    pub fn replace(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        state: &State,
+        meta: &BackendMeta,
+    ) -> Result<Backend, Error> {
+        Self::replace_with(&*disk, path, state, meta, Options::default())
+    }
+
+    /// [`Backend::replace`] with options.
+    ///
+    /// # Errors
+    /// As [`Backend::replace`].
+    pub fn replace_with(
+        disk: &dyn Disk,
+        path: &Path,
+        state: &State,
+        meta: &BackendMeta,
+        options: Options,
+    ) -> Result<Backend, Error> {
+        remove_stale(disk, path)?;
+        let building = building_path(path);
+        let file = disk
+            .open(&building, OpenMode::CreateNew)
+            .map_err(Error::io(&building))?;
+        let fresh = Backend::on_file(&building, file.clone(), options)?;
+        fresh.fill(state, meta)?;
+        fresh.close();
+        // The clean close syncs what it writes, but it cannot report a failure: this does.
+        file.sync_data().map_err(Error::io(&building))?;
+        drop(file);
+        disk.rename(&building, path).map_err(Error::io(path))?;
+        sync_parent(disk, path).map_err(Error::io(path))?;
+        Self::open_existing(disk, path, options)
+    }
+
+    fn open_existing(disk: &dyn Disk, path: &Path, options: Options) -> Result<Backend, Error> {
+        let file = disk
+            .open(path, OpenMode::ReadWrite)
+            .map_err(Error::io(path))?;
+        // redb would make a new store of an empty file; ours are never empty.
+        if file.is_empty().map_err(Error::io(path))? {
+            return Err(Error::damaged(path, "the file is empty"));
+        }
+        Backend::on_file(path, file, options)
+    }
+
+    fn on_file(path: &Path, raw: Arc<dyn File>, options: Options) -> Result<Backend, Error> {
+        let file = StoreFile::new(raw.clone());
+        let opened = caught(path, || {
+            Ok(Database::builder()
+                .set_cache_size(options.cache_bytes)
+                .create_with_backend(file.clone())?)
+        });
+        let mut backend = Backend {
+            path: path.to_owned(),
+            file,
+            raw,
+            database: None,
+        };
+        backend.database = Some(opened?);
+        Ok(backend)
+    }
+
+    /// Reads the whole store.
+    ///
+    /// # Errors
+    /// The disk's, or damage: a checksum, a missing entry, records no store could have written.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let mut restore = Restore::new();
+        let mut found = Totals::default();
+        let mut fault = None;
+        let (meta, totals) = self.read(|database| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(KEY)?;
+            for entry in table.iter()? {
+                let (name, value) = entry?;
+                let (name, value) = (name.value(), value.value());
+                found.add(name, value);
+                let Some(record) = codec::decode_record(name, value) else {
+                    fault = Some(format!(
+                        "the entry of record {} is garbled",
+                        name.escape_ascii()
+                    ));
+                    break;
+                };
+                if let Err(error) = restore.push(record) {
+                    fault = Some(error.to_string());
+                    break;
+                }
+            }
+            let table = transaction.open_table(META)?;
+            let value = |name| -> Result<Option<Vec<u8>>, redb::Error> {
+                Ok(table.get(name)?.map(|value| value.value().to_vec()))
+            };
+            Ok((value(name::META)?, value(name::TOTALS)?))
+        })?;
+        let damaged = |what: &str| Error::damaged(&self.path, what);
+        if let Some(what) = fault {
+            return Err(damaged(&what));
+        }
+        let meta = meta.as_deref().and_then(codec::decode_meta);
+        let meta = meta.ok_or_else(|| damaged("its metadata is missing or garbled"))?;
+        let totals = totals.as_deref().and_then(Totals::decode);
+        if totals != Some(found) {
+            return Err(damaged("records are missing"));
+        }
+        let state = restore
+            .finish(meta.revision, meta.compact_revision, meta.compact_finished)
+            .map_err(|error| Error::damaged(&self.path, error))?;
+        Ok(Loaded { state, meta })
+    }
+
+    /// Makes `changes` and `meta` durable in one transaction. The revisions inside `meta` are
+    /// taken from `changes`, so that they cannot disagree with the records.
+    ///
+    /// # Errors
+    /// The disk's, or damage. The store then takes no more commits: the member must stop.
+    pub fn commit(&self, changes: &Changes, meta: &BackendMeta) -> Result<(), Error> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(KEY)?;
+            let mut totals = stored_totals(transaction)?;
+            for removed in &changes.removed {
+                let name = removed.encode();
+                let value = table.remove(&*name)?;
+                let known =
+                    value.is_some_and(|value| totals.subtract(&name, value.value()).is_some());
+                if !known {
+                    let what = format!("record {} to remove is not there", removed.revision);
+                    return Err(redb::Error::Corrupted(what));
+                }
+            }
+            for record in &changes.records {
+                let name = record.revision_key().encode();
+                let value = codec::encode_record(&name, record);
+                totals.add(&name, &value);
+                table.insert(&*name, &*value)?;
+            }
+            let meta = BackendMeta {
+                revision: changes.revision,
+                compact_revision: changes.compact_revision,
+                compact_finished: changes.compact_finished,
+                ..meta.clone()
+            };
+            write_meta(transaction, &meta, totals)
+        })
+    }
+
+    /// Writes a whole state into an empty store.
+    fn fill(&self, state: &State, meta: &BackendMeta) -> Result<(), Error> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(KEY)?;
+            let mut totals = Totals::default();
+            for record in state.records_from(0) {
+                let name = record.revision_key().encode();
+                let value = codec::encode_record(&name, record);
+                totals.add(&name, &value);
+                table.insert(&*name, &*value)?;
+            }
+            let meta = BackendMeta {
+                revision: state.revision(),
+                compact_revision: state.compact_revision(),
+                compact_finished: state.compact_finished(),
+                ..meta.clone()
+            };
+            write_meta(transaction, &meta, totals)
+        })
+    }
+
+    /// How large the store is.
+    ///
+    /// # Errors
+    /// The disk's, or damage.
+    pub fn size(&self) -> Result<Size, Error> {
+        let totals = self.read(|database| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(META)?;
+            let value = table.get(name::TOTALS)?;
+            Ok(value.and_then(|value| Totals::decode(value.value())))
+        })?;
+        let totals = totals.ok_or_else(|| Error::damaged(&self.path, "its totals are garbled"))?;
+        Ok(Size {
+            total_bytes: self.raw.len().map_err(Error::io(&self.path))?,
+            in_use_bytes: totals.bytes,
+        })
+    }
+
+    /// Leaves the file in a state that opens without a check. Blocks on disk work; a failure in it
+    /// loses nothing but that.
+    pub fn close(mut self) {
+        let database = self.database.take();
+        // A panic here is redb's, in a file that is no longer used.
+        _ = caught(&self.path, || {
+            drop(database);
+            Ok(())
+        });
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
+        caught(&self.path, || match &self.database {
+            Some(database) => work(database),
+            None => Err(redb::Error::DatabaseClosed),
+        })
+    }
+
+    /// Runs `work` in a transaction and commits it durably.
+    fn write(
+        &self,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), Error> {
+        let result = self.read(|database| {
+            let transaction = database.begin_write()?;
+            work(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        });
+        if result.is_err() {
+            self.file.shut();
+        }
+        result
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.file.shut();
+        let database = self.database.take();
+        _ = caught(&self.path, || {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
+fn stored_totals(transaction: &redb::WriteTransaction) -> Result<Totals, redb::Error> {
+    let table = transaction.open_table(META)?;
+    let value = table.get(name::TOTALS)?;
+    value
+        .and_then(|value| Totals::decode(value.value()))
+        .ok_or_else(|| redb::Error::Corrupted("the store's totals are garbled".to_owned()))
+}
+
+fn write_meta(
+    transaction: &redb::WriteTransaction,
+    meta: &BackendMeta,
+    totals: Totals,
+) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(META)?;
+    table.insert(name::META, &*codec::encode_meta(meta))?;
+    table.insert(name::TOTALS, &*totals.encode())?;
+    Ok(())
+}
+
+/// Where a store is built before it takes its place.
+fn building_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+/// Removes what a crash left of a store being built.
+fn remove_stale(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    let building = building_path(path);
+    if disk.exists(&building).map_err(Error::io(&building))? {
+        disk.remove_file(&building).map_err(Error::io(&building))?;
+    }
+    Ok(())
+}
+
+/// Runs redb code, turning its errors and its panics into ours.
+fn caught<T>(path: &Path, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| Error::from_redb(path, error)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            let text = text.unwrap_or_else(|| "no message".to_owned());
+            Err(Error::damaged(path, format!("redb panicked: {text}")))
+        }
+    }
+}

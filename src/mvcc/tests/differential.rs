@@ -16,9 +16,10 @@ enum Step {
     Delete(DeleteRangeRequest),
     Txn(TxnRequest),
     Range(RangeRequest),
-    /// Back from the newest revision.
+    /// So many revisions back from the newest.
     Compact(i64),
-    CompactStep(usize),
+    /// Examine so many records of the scheduled compaction.
+    Remove(usize),
     Commit,
     Restart,
     Leases(Vec<i64>),
@@ -134,7 +135,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => txn_request().prop_map(Step::Txn),
         6 => range_request().prop_map(Step::Range),
         2 => (-2..8i64).prop_map(Step::Compact),
-        3 => (0..5usize).prop_map(Step::CompactStep),
+        3 => (0..5usize).prop_map(Step::Remove),
         2 => Just(Step::Commit),
         1 => Just(Step::Restart),
         1 => select(vec![vec![], vec![7], vec![7, -8]]).prop_map(Step::Leases),
@@ -173,7 +174,7 @@ impl Pair {
                 let revision = self.model.revision - back;
                 assert_eq!(self.state.compact(revision), self.model.compact(revision));
             }
-            Step::CompactStep(records) => {
+            Step::Remove(records) => {
                 self.state.compact_step(records);
             }
             Step::Commit => self.commit(),
@@ -275,11 +276,11 @@ proptest! {
                 }
                 b"\0" => {
                     into.insert(start, None);
-                    expected |= &asked >= start;
+                    expected |= asked >= *start;
                 }
                 end => {
                     into.insert(start, Some(end.to_vec()));
-                    expected |= &asked >= start && &asked[..] < end;
+                    expected |= asked >= *start && &asked[..] < end;
                 }
             }
         }

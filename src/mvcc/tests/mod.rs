@@ -1,4 +1,5 @@
 //! Tests of the state machine: rule by rule, and against a naive model.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod check_rules;
 mod compaction;

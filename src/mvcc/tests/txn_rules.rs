@@ -46,7 +46,8 @@ fn comparing_one_key() {
     state.apply_put("a", "m"); // 3: created at 2, version 2, lease 0
     use CompareResult::{Equal, Greater, Less, NotEqual};
     use TargetUnion::{CreateRevision, Lease, ModRevision, Value, Version};
-    let operands: [(fn(i64) -> TargetUnion, i64); 4] = [
+    type Operand = fn(i64) -> TargetUnion;
+    let operands: [(Operand, i64); 4] = [
         (Version, 2),
         (CreateRevision, 2),
         (ModRevision, 3),

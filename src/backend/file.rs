@@ -1,0 +1,77 @@
+//! A host's file as redb's storage.
+//!
+//! The first failure is final: once a write, a sync or a length change has failed, nothing is
+//! written through this handle again, for the page cache can no longer be trusted to hold what it
+//! said it took. The same latch is set when the owner lets go, which keeps redb's destructor from
+//! doing disk work of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::StorageBackend;
+
+use crate::host::File;
+
+/// A file given to redb.
+#[derive(Clone, Debug)]
+pub(super) struct StoreFile {
+    file: Arc<dyn File>,
+    closed: Arc<AtomicBool>,
+}
+
+impl StoreFile {
+    pub(super) fn new(file: Arc<dyn File>) -> StoreFile {
+        StoreFile {
+            file,
+            closed: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Refuses every operation from now on.
+    pub(super) fn shut(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn open(&self) -> io::Result<&dyn File> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(io::Error::other(
+                "the store's file is closed after a failure",
+            ));
+        }
+        Ok(&*self.file)
+    }
+
+    fn latched<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.shut();
+        }
+        result
+    }
+}
+
+impl StorageBackend for StoreFile {
+    fn len(&self) -> io::Result<u64> {
+        self.open()?.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let read = self.open()?.read_at(offset, out)?;
+        if read < out.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.latched(self.open()?.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.latched(self.open()?.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.latched(self.open()?.write_at(offset, data))
+    }
+}

@@ -65,7 +65,7 @@ async fn run(runtime: &Runtime, config: Config) -> ExitCode {
         tracing::warn!("--quota-backend-bytes is accepted but not enforced yet");
     }
     let host = Arc::new(OsHost::new(runtime.handle().clone()));
-    match vetcd::server::run(host, config, stopping).await {
+    match vetcd::server::run(host, config, stopping, |_| {}).await {
         Ok(()) => {
             tracing::info!("stopped");
             ExitCode::SUCCESS

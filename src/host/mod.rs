@@ -79,10 +79,81 @@ pub trait Host: Send + Sync + 'static {
     /// Identifies this boot of the member's machine: changes exactly when the page cache was lost.
     fn boot_id(&self) -> String;
 
+    /// Tells whoever watches this member what just happened inside it. Production hosts ignore it;
+    /// the testbed counts elections and checks raft's safety properties with it.
+    fn observe(&self, _event: Event) {}
+
     /// The deliberate mistakes chosen for this member; empty everywhere but in the testbed.
     fn defects(&self) -> crate::defects::Defects {
         crate::defects::Defects::default()
     }
+}
+
+/// Something that happened inside a member, as told to [`Host::observe`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The member became leader of `term`.
+    BecameLeader {
+        /// The raft term.
+        term: u64,
+    },
+    /// The member stopped being leader of `term`.
+    SteppedDown {
+        /// The raft term it led.
+        term: u64,
+    },
+    /// The member asks for votes in `term`.
+    Campaigned {
+        /// The raft term.
+        term: u64,
+    },
+    /// The member follows `leader` in `term`; 0 when it knows none.
+    Follows {
+        /// The raft term.
+        term: u64,
+        /// The leader's member ID.
+        leader: u64,
+    },
+    /// The member applied the entry at `index`, which was created in `term`.
+    Applied {
+        /// The raft log index.
+        index: u64,
+        /// The raft term of the entry.
+        term: u64,
+        /// CRC-32C of the entry's data.
+        checksum: u32,
+    },
+    /// The member finished reading its disk and serves.
+    Started {
+        /// The last raft index its backend held.
+        applied: u64,
+        /// Entries found in the log behind it.
+        replayed: u64,
+    },
+    /// Recovery cut a torn record, never synced, off the end of the log.
+    TornTailCut {
+        /// Bytes cut off.
+        bytes: u64,
+    },
+    /// The member's log contradicts its cluster's and is dropped, to be rebuilt from its peers.
+    Rebuilding,
+    /// The member sends its store to a follower that is behind the compacted log.
+    SnapshotSent {
+        /// The receiving member's ID.
+        to: u64,
+        /// The raft index of the snapshot.
+        index: u64,
+    },
+    /// The member replaced its store by a snapshot.
+    SnapshotInstalled {
+        /// The raft index of the snapshot.
+        index: u64,
+    },
+    /// The member compacted its raft log up to `index`.
+    LogCompacted {
+        /// The raft index.
+        index: u64,
+    },
 }
 
 /// Typed conveniences over [`Host`].

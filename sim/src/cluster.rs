@@ -1,0 +1,255 @@
+//! The members of a simulated cluster: started, killed and restarted.
+//!
+//! A member is one node of the world with its own clock, disk and network, running `vetcd`'s own
+//! [`vetcd::server::run`] and nothing else. A process that ends by itself is remembered with its
+//! reason; the cluster never starts one again on its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+use vetcd::config::Config;
+use vetcd::server::{self, Server};
+
+use crate::observe::Observer;
+use crate::plan::Plan;
+use crate::world::{NodeConfig, NodeId, PowerLoss, World};
+
+/// Where members listen; each has a network of its own.
+const PEER_PORT: u16 = 2380;
+const CLIENT_PORT: u16 = 2379;
+
+/// A member whose process ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When, in virtual nanoseconds.
+    pub at_ns: u64,
+    /// Its number.
+    pub member: u32,
+    /// What it said.
+    pub reason: String,
+}
+
+/// The cluster; clones share it.
+#[derive(Clone)]
+pub struct Cluster {
+    world: World,
+    observer: Observer,
+    members: Arc<Vec<Member>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct Member {
+    number: u32,
+    node: NodeId,
+    config: Config,
+}
+
+#[derive(Default)]
+struct State {
+    servers: BTreeMap<u32, Arc<Server>>,
+    ended: Vec<Ended>,
+    paused: BTreeMap<u32, u32>,
+}
+
+/// The flags of member `number` in a cluster of `size`, before the scenario's own.
+fn base_flags(number: u32, size: u32) -> Vec<(String, String)> {
+    let cluster: Vec<String> = (1..=size)
+        .map(|n| format!("m{n}=http://m{n}:{PEER_PORT}"))
+        .collect();
+    let flags = [
+        ("name", format!("m{number}")),
+        ("data-dir", "data".to_owned()),
+        ("listen-peer-urls", format!("http://m{number}:{PEER_PORT}")),
+        ("listen-client-urls", format!("http://m{number}:{CLIENT_PORT}")),
+        ("initial-advertise-peer-urls", format!("http://m{number}:{PEER_PORT}")),
+        ("advertise-client-urls", format!("http://m{number}:{CLIENT_PORT}")),
+        ("initial-cluster", cluster.join(",")),
+    ];
+    flags.map(|(flag, value)| (flag.to_owned(), value)).into()
+}
+
+/// The configuration of member `number`, from the plan's flags.
+///
+/// # Errors
+/// What the server itself says about its flags.
+pub fn member_config(
+    number: u32,
+    size: u32,
+    server: &BTreeMap<String, String>,
+) -> Result<Config, vetcd::config::Error> {
+    let mut flags = base_flags(number, size);
+    flags.extend(server.iter().map(|(flag, value)| (flag.clone(), value.clone())));
+    let config = Config::from_pairs(flags)?;
+    config.validate()?;
+    Ok(config)
+}
+
+impl Cluster {
+    /// Adds the plan's members to the world; none is started.
+    ///
+    /// # Errors
+    /// When the server refuses the plan's flags.
+    pub fn new(
+        world: &World,
+        plan: &Plan,
+        observer: &Observer,
+        node_config: impl Fn(u32) -> NodeConfig,
+    ) -> Result<Cluster, vetcd::config::Error> {
+        let size = plan.members.len() as u32;
+        let members = (1..=size)
+            .map(|number| {
+                Ok(Member {
+                    number,
+                    config: member_config(number, size, &plan.server)?,
+                    node: world.add_node(&format!("m{number}"), node_config(number)),
+                })
+            })
+            .collect::<Result<Vec<_>, vetcd::config::Error>>()?;
+        Ok(Cluster {
+            world: world.clone(),
+            observer: observer.clone(),
+            members: Arc::new(members),
+            state: Arc::default(),
+        })
+    }
+
+    /// The members' numbers.
+    pub fn numbers(&self) -> Vec<u32> {
+        self.members.iter().map(|member| member.number).collect()
+    }
+
+    /// The endpoints clients use, with the number of the member behind each.
+    pub fn endpoints(&self) -> Vec<(String, u32)> {
+        let endpoint = |n: u32| (format!("m{n}:{CLIENT_PORT}"), n);
+        self.members.iter().map(|member| endpoint(member.number)).collect()
+    }
+
+    /// The node of member `number`.
+    pub fn node(&self, number: u32) -> NodeId {
+        self.members[number as usize - 1].node
+    }
+
+    /// The world the cluster lives in.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Starts every member.
+    pub fn start_all(&self) {
+        for number in self.numbers() {
+            self.start(number);
+        }
+    }
+
+    /// Starts a process for member `number`, unless one runs.
+    pub fn start(&self, number: u32) {
+        let node = self.node(number);
+        if self.world.is_up(node) {
+            return;
+        }
+        let config = self.members[number as usize - 1].config.clone();
+        let (cluster, world, observer) = (self.clone(), self.world.clone(), self.observer.clone());
+        self.world.start(node, move |host| {
+            let (observed, clock) = (observer.clone(), world.clone());
+            host.on_event(move |event| observed.hear(clock.now_ns(), number, event));
+            Box::pin(async move {
+                let (_stop, stopped) = watch::channel(false);
+                let serving = {
+                    let cluster = cluster.clone();
+                    move |server: Arc<Server>| {
+                        cluster.lock().servers.insert(number, server);
+                    }
+                };
+                let ended = server::run(host, config, stopped, serving).await;
+                let reason = match ended {
+                    Ok(()) => "stopped".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                cluster.ended(number, reason);
+            })
+        });
+    }
+
+    fn ended(&self, number: u32, reason: String) {
+        let at_ns = self.world.now_ns();
+        self.observer.died(number);
+        let mut state = self.lock();
+        state.servers.remove(&number);
+        state.ended.push(Ended {
+            at_ns,
+            member: number,
+            reason,
+        });
+        drop(state);
+        // The process has nothing more to do: what is left of it goes, as at an exit.
+        self.world.exit(self.node(number));
+    }
+
+    /// Kills the process of member `number`; its page cache survives. `false` when none runs.
+    pub fn crash(&self, number: u32) -> bool {
+        if !self.world.is_up(self.node(number)) {
+            return false;
+        }
+        self.gone(number);
+        self.world.crash(self.node(number));
+        true
+    }
+
+    /// Cuts the power of member `number`; returns what its disk lost, or `None` when it had none.
+    pub fn power_loss(&self, number: u32, policy: PowerLoss) -> Option<Vec<crate::world::FileLoss>> {
+        self.gone(number);
+        Some(self.world.power_loss(self.node(number), policy))
+    }
+
+    fn gone(&self, number: u32) {
+        self.observer.died(number);
+        let mut state = self.lock();
+        state.servers.remove(&number);
+        state.paused.remove(&number);
+    }
+
+    /// Stops the process of member `number` in its tracks. Pauses count: the last one resumed
+    /// lets it go on. `false` when no process runs.
+    pub fn pause(&self, number: u32) -> bool {
+        if !self.world.is_up(self.node(number)) {
+            return false;
+        }
+        *self.lock().paused.entry(number).or_insert(0) += 1;
+        self.world.pause(self.node(number));
+        true
+    }
+
+    /// Lets a paused process go on, if this was its last pause.
+    pub fn resume(&self, number: u32) {
+        let mut state = self.lock();
+        let Some(pauses) = state.paused.get_mut(&number) else {
+            return;
+        };
+        *pauses -= 1;
+        if *pauses == 0 {
+            state.paused.remove(&number);
+            drop(state);
+            self.world.resume(self.node(number));
+        }
+    }
+
+    /// The running server of member `number`, for the audit.
+    pub fn server(&self, number: u32) -> Option<Arc<Server>> {
+        self.lock().servers.get(&number).cloned()
+    }
+
+    /// Processes that ended by themselves.
+    pub fn ended_by_themselves(&self) -> Vec<Ended> {
+        self.lock().ended.clone()
+    }
+
+    /// Lets go of all servers, which hold parts of the world.
+    pub fn forget_servers(&self) {
+        self.lock().servers.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}

@@ -1,0 +1,249 @@
+//! What members say about their insides during a run, and raft's safety properties checked on it.
+//!
+//! - Election safety: at most one leader in a term (Raft paper, figure 3).
+//! - State machine safety: no two members apply different entries at one index (ibid.).
+//! - Apply order: a member applies each index once, in order, except after a restart, when it goes
+//!   on right behind what its backend holds.
+//!
+//! The properties are checked at every event, so a violation is found where it happens and not
+//! when a client stumbles over it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use vetcd::host::Event;
+
+/// One event worth showing on a timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// When, in virtual nanoseconds.
+    pub at_ns: u64,
+    /// The member's number.
+    pub member: u32,
+    /// What.
+    pub event: Event,
+}
+
+/// A raft safety property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// When it showed, in virtual nanoseconds.
+    pub at_ns: u64,
+    /// What was seen.
+    pub text: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} s: {}", self.at_ns as f64 / 1e9, self.text)
+    }
+}
+
+/// The most breaches kept: the first ones tell the story.
+const MAX_BREACHES: usize = 8;
+
+/// Hears every member; clones listen into the same book.
+#[derive(Clone, Default)]
+pub struct Observer(Arc<Mutex<Book>>);
+
+#[derive(Default)]
+struct Book {
+    timeline: Vec<Happening>,
+    /// Who led each term.
+    leaders: BTreeMap<u64, u32>,
+    /// What was applied at each index first: term, checksum, by whom.
+    applied: BTreeMap<u64, (u64, u32, u32)>,
+    /// The index each member applied last.
+    last: BTreeMap<u32, u64>,
+    leading: BTreeSet<u32>,
+    started: BTreeSet<u32>,
+    elections: u64,
+    reached: BTreeSet<&'static str>,
+    breaches: Vec<Breach>,
+}
+
+impl Observer {
+    /// Takes in what `member` says.
+    pub fn hear(&self, at_ns: u64, member: u32, event: Event) {
+        let mut book = self.lock();
+        match &event {
+            Event::Applied {
+                index,
+                term,
+                checksum,
+            } => return book.applied(at_ns, member, *index, *term, *checksum),
+            Event::BecameLeader { term } => book.became_leader(at_ns, member, *term),
+            Event::SteppedDown { .. } => {
+                book.leading.remove(&member);
+                book.reached.insert("leader-stepped-down");
+            }
+            Event::Started { applied, .. } => {
+                book.leading.remove(&member);
+                book.last.insert(member, *applied);
+                if !book.started.insert(member) {
+                    book.reached.insert("member-restarted");
+                }
+            }
+            Event::SnapshotInstalled { index } => {
+                book.last.insert(member, *index);
+                book.reached.insert("snapshot-installed");
+            }
+            Event::TornTailCut { .. } => _ = book.reached.insert("torn-tail-cut"),
+            Event::Campaigned { .. } => book.elections += 1,
+            Event::Follows { .. }
+            | Event::SnapshotSent { .. }
+            | Event::LogCompacted { .. }
+            | Event::Rebuilding => {}
+        }
+        book.timeline.push(Happening {
+            at_ns,
+            member,
+            event,
+        });
+    }
+
+    /// Forgets what is known of entries behind `index`: a loss that the setting permits has taken
+    /// them, and the cluster may write others in their place.
+    pub fn permit_loss(&self) {
+        let mut book = self.lock();
+        book.applied.clear();
+        book.leaders.clear();
+    }
+
+    /// The members that lead, as far as they have said.
+    pub fn leaders(&self) -> Vec<u32> {
+        self.lock().leading.iter().copied().collect()
+    }
+
+    /// A member's process has died: it leads no more.
+    pub fn died(&self, member: u32) {
+        self.lock().leading.remove(&member);
+    }
+
+    /// The leader of the newest term, if it still leads.
+    pub fn leader(&self) -> Option<u32> {
+        let book = self.lock();
+        let newest = book.leaders.values().next_back()?;
+        book.leading.contains(newest).then_some(*newest)
+    }
+
+    /// How many times a member asked for votes.
+    pub fn elections(&self) -> u64 {
+        self.lock().elections
+    }
+
+    /// The names of the events that happened.
+    pub fn reached(&self) -> BTreeSet<&'static str> {
+        self.lock().reached.clone()
+    }
+
+    /// Everything worth a place on the timeline, in order.
+    pub fn timeline(&self) -> Vec<Happening> {
+        self.lock().timeline.clone()
+    }
+
+    /// The safety properties that did not hold.
+    pub fn breaches(&self) -> Vec<Breach> {
+        self.lock().breaches.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Book {
+    fn became_leader(&mut self, at_ns: u64, member: u32, term: u64) {
+        self.leading.insert(member);
+        match self.leaders.get(&term) {
+            Some(other) if *other != member => {
+                let text = format!("members {other} and {member} both lead term {term}");
+                self.breach(at_ns, text);
+            }
+            Some(_) => {}
+            None => {
+                if self.leaders.values().any(|other| *other != member) {
+                    self.reached.insert("leader-changed");
+                }
+                self.leaders.insert(term, member);
+            }
+        }
+    }
+
+    fn applied(&mut self, at_ns: u64, member: u32, index: u64, term: u64, checksum: u32) {
+        if let Some(last) = self.last.insert(member, index)
+            && index != last + 1
+        {
+            let text = format!("member {member} applied index {index} right after {last}");
+            self.breach(at_ns, text);
+        }
+        match self.applied.get(&index) {
+            Some((first_term, first_sum, first)) if (*first_term, *first_sum) != (term, checksum) => {
+                let text = format!(
+                    "member {member} applied another entry at index {index} (term {term}) than \
+                     member {first} had (term {first_term})"
+                );
+                self.breach(at_ns, text);
+            }
+            Some(_) => {}
+            None => _ = self.applied.insert(index, (term, checksum, member)),
+        }
+    }
+
+    fn breach(&mut self, at_ns: u64, text: String) {
+        if self.breaches.len() < MAX_BREACHES {
+            self.breaches.push(Breach { at_ns, text });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(index: u64, term: u64, checksum: u32) -> Event {
+        Event::Applied {
+            index,
+            term,
+            checksum,
+        }
+    }
+
+    #[test]
+    fn two_leaders_in_a_term_are_a_breach() {
+        let observer = Observer::default();
+        observer.hear(1, 1, Event::BecameLeader { term: 2 });
+        observer.hear(2, 2, Event::BecameLeader { term: 3 });
+        assert_eq!(observer.breaches(), []);
+        observer.hear(3, 3, Event::BecameLeader { term: 3 });
+        assert_eq!(observer.breaches().len(), 1);
+    }
+
+    #[test]
+    fn different_entries_at_one_index_are_a_breach() {
+        let observer = Observer::default();
+        observer.hear(1, 1, applied(2, 1, 7));
+        observer.hear(2, 2, applied(2, 1, 7));
+        assert_eq!(observer.breaches(), []);
+        observer.hear(3, 3, applied(2, 2, 8));
+        assert_eq!(observer.breaches().len(), 1);
+    }
+
+    #[test]
+    fn a_skipped_or_repeated_index_is_a_breach_and_a_restart_is_none() {
+        let observer = Observer::default();
+        observer.hear(1, 1, applied(2, 1, 7));
+        observer.hear(2, 1, applied(3, 1, 8));
+        let restart = Event::Started {
+            applied: 2,
+            replayed: 1,
+        };
+        observer.hear(3, 1, restart);
+        observer.hear(4, 1, applied(3, 1, 8));
+        assert_eq!(observer.breaches(), []);
+        observer.hear(5, 1, applied(3, 1, 8));
+        observer.hear(6, 1, applied(5, 1, 9));
+        assert_eq!(observer.breaches().len(), 2);
+    }
+}

@@ -1,0 +1,178 @@
+//! Between a history's own types and the protocol's.
+
+use bytes::Bytes;
+use vetcd::api::proto::etcdserverpb as pb;
+use vetcd::api::proto::mvccpb;
+use vetcd::client::{CallError, FailureClass as ClientFailure};
+
+use crate::history::{
+    Body, Compare, Delete, DeleteBody, Failure, FailureClass, KeyValue, Operand, Outcome, Put,
+    PutBody, Range, RangeBody, Relation, Request, Response, Txn, TxnBody,
+};
+
+/// A response that does not answer its request: the server is broken, and the run must fail.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's answer does not fit the request: {0}")]
+pub struct Misfit(&'static str);
+
+pub fn range(request: &Range) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: request.key.clone(),
+        range_end: request.range_end.clone(),
+        limit: request.limit,
+        revision: request.revision,
+        serializable: request.serializable,
+        keys_only: request.keys_only,
+        count_only: request.count_only,
+        ..Default::default()
+    }
+}
+
+pub fn put(request: &Put) -> pb::PutRequest {
+    pb::PutRequest {
+        key: request.key.clone(),
+        value: request.value.clone(),
+        lease: request.lease,
+        prev_kv: request.prev_kv,
+        ..Default::default()
+    }
+}
+
+pub fn delete(request: &Delete) -> pb::DeleteRangeRequest {
+    pb::DeleteRangeRequest {
+        key: request.key.clone(),
+        range_end: request.range_end.clone(),
+        prev_kv: request.prev_kv,
+    }
+}
+
+pub fn txn(request: &Txn) -> pb::TxnRequest {
+    pb::TxnRequest {
+        compare: request.compare.iter().map(compare).collect(),
+        success: request.then.iter().map(operation).collect(),
+        failure: request.otherwise.iter().map(operation).collect(),
+    }
+}
+
+fn operation(request: &Request) -> pb::RequestOp {
+    use pb::request_op::Request as Op;
+    let op = match request {
+        Request::Range(request) => Op::RequestRange(range(request)),
+        Request::Put(request) => Op::RequestPut(put(request)),
+        Request::Delete(request) => Op::RequestDeleteRange(delete(request)),
+        Request::Txn(request) => Op::RequestTxn(txn(request)),
+        Request::Compact(_) => unreachable!("a compaction is no part of a transaction"),
+    };
+    pb::RequestOp { request: Some(op) }
+}
+
+fn compare(compare: &Compare) -> pb::Compare {
+    use pb::compare::{CompareResult, CompareTarget, TargetUnion};
+    let result = match compare.relation {
+        Relation::Equal => CompareResult::Equal,
+        Relation::Greater => CompareResult::Greater,
+        Relation::Less => CompareResult::Less,
+        Relation::NotEqual => CompareResult::NotEqual,
+    };
+    let (target, union) = match &compare.operand {
+        Operand::Version(n) => (CompareTarget::Version, TargetUnion::Version(*n)),
+        Operand::CreateRevision(n) => (CompareTarget::Create, TargetUnion::CreateRevision(*n)),
+        Operand::ModRevision(n) => (CompareTarget::Mod, TargetUnion::ModRevision(*n)),
+        Operand::Value(value) => (CompareTarget::Value, TargetUnion::Value(value.clone())),
+        Operand::Lease(n) => (CompareTarget::Lease, TargetUnion::Lease(*n)),
+    };
+    pb::Compare {
+        result: result.into(),
+        target: target.into(),
+        key: compare.key.clone(),
+        range_end: compare.range_end.clone(),
+        target_union: Some(union),
+    }
+}
+
+/// What a history remembers of a key and its value.
+pub fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
+    KeyValue {
+        key: owned(kv.key),
+        value: owned(kv.value),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+    }
+}
+
+/// A copy that does not keep the whole response alive for the length of the history.
+fn owned(bytes: Bytes) -> Bytes {
+    Bytes::copy_from_slice(&bytes)
+}
+
+pub fn range_body(response: pb::RangeResponse) -> RangeBody {
+    RangeBody {
+        kvs: response.kvs.into_iter().map(key_value).collect(),
+        more: response.more,
+        count: response.count,
+    }
+}
+
+pub fn put_body(response: pb::PutResponse) -> PutBody {
+    PutBody {
+        previous: response.prev_kv.map(key_value),
+    }
+}
+
+pub fn delete_body(response: pb::DeleteRangeResponse) -> DeleteBody {
+    DeleteBody {
+        deleted: response.deleted,
+        previous: response.prev_kvs.into_iter().map(key_value).collect(),
+    }
+}
+
+pub fn txn_body(response: pb::TxnResponse) -> Result<TxnBody, Misfit> {
+    use pb::response_op::Response as Op;
+    let responses = response
+        .responses
+        .into_iter()
+        .map(|op| match op.response {
+            Some(Op::ResponseRange(response)) => Ok(Body::Range(range_body(response))),
+            Some(Op::ResponsePut(response)) => Ok(Body::Put(put_body(response))),
+            Some(Op::ResponseDeleteRange(response)) => Ok(Body::Delete(delete_body(response))),
+            Some(Op::ResponseTxn(response)) => Ok(Body::Txn(txn_body(response)?)),
+            None => Err(Misfit("an empty answer inside a transaction's")),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(TxnBody {
+        succeeded: response.succeeded,
+        responses,
+    })
+}
+
+/// A response with its header's revision.
+pub fn answered(header: Option<pb::ResponseHeader>, body: Body) -> Result<Outcome, Misfit> {
+    let header = header.ok_or(Misfit("no header"))?;
+    Ok(Outcome::Ok(Response {
+        revision: header.revision,
+        body,
+    }))
+}
+
+/// What a failed call means: only what certainly had no effect is a failure.
+pub fn failed(error: &CallError) -> Outcome {
+    let message = error.status.message().to_owned();
+    let class = match error.class {
+        ClientFailure::Unknown => return Outcome::Unknown(message),
+        ClientFailure::NotSent => FailureClass::Rejected,
+        ClientFailure::Rejected => match message.as_str() {
+            "etcdserver: mvcc: required revision has been compacted" => FailureClass::Compacted,
+            "etcdserver: mvcc: required revision is a future revision" => {
+                FailureClass::FutureRevision
+            }
+            "etcdserver: requested lease not found" => FailureClass::LeaseNotFound,
+            _ if error.status.code() == tonic::Code::InvalidArgument => {
+                FailureClass::InvalidArgument
+            }
+            _ => FailureClass::Rejected,
+        },
+    };
+    Outcome::Failed(Failure { class, message })
+}

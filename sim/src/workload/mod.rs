@@ -1,0 +1,15 @@
+//! What clients do during a run, one kind of workload a file.
+//!
+//! A workload talks to the cluster through `vetcd::client`, over real gRPC bytes on the simulated
+//! network, and writes every operation into the [`Recorder`]. It never retries a write and never
+//! decides what an unclear outcome meant.
+
+mod compact;
+mod convert;
+mod kv;
+mod recorder;
+
+pub use compact::compact;
+pub use convert::{key_value, range_body};
+pub use kv::kv;
+pub use recorder::{Recorder, Sample, Session};

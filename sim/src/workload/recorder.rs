@@ -1,0 +1,190 @@
+//! Writes down what clients invoke and what comes back, on the one true clock of the run.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use vetcd::client::{CallError, Client};
+
+use super::convert::{self, Misfit};
+use crate::history::{Body, History, Operation, Outcome, Request};
+
+/// The time and result of one finished operation, for statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When it was invoked, in virtual nanoseconds.
+    pub invoked_ns: u64,
+    /// When it returned, in virtual nanoseconds.
+    pub returned_ns: u64,
+    /// Whether it could write.
+    pub write: bool,
+    /// Whether it was answered.
+    pub ok: bool,
+}
+
+/// Collects the operations of all clients of a run; clones write into the same book.
+#[derive(Clone)]
+pub struct Recorder {
+    book: Arc<Mutex<Book>>,
+    now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
+    note: Arc<dyn Fn(&Operation) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Book {
+    operations: Vec<Operation>,
+    last_success_ns: Vec<u64>,
+    misfits: Vec<String>,
+}
+
+impl Recorder {
+    /// A recorder on the clock `now_ns`; `note` hears of every finished operation.
+    pub fn new(
+        now_ns: impl Fn() -> u64 + Send + Sync + 'static,
+        note: impl Fn(&Operation) + Send + Sync + 'static,
+    ) -> Recorder {
+        Recorder {
+            book: Arc::default(),
+            now_ns: Arc::new(now_ns),
+            note: Arc::new(note),
+        }
+    }
+
+    /// A session for one client, which has one operation under way at a time.
+    pub fn session(&self, client: u32, members: Vec<(String, u32)>) -> Session {
+        let mut book = self.lock();
+        let index = client as usize;
+        if book.last_success_ns.len() <= index {
+            book.last_success_ns.resize(index + 1, 0);
+        }
+        Session {
+            recorder: self.clone(),
+            client,
+            members,
+        }
+    }
+
+    /// Takes everything recorded so far. Operations still under way are in it as unknown.
+    pub fn take_history(&self) -> History {
+        let mut operations = std::mem::take(&mut self.lock().operations);
+        operations.sort_by_key(|operation| operation.id);
+        History { operations }
+    }
+
+    /// When each client was last answered, in virtual nanoseconds; 0 for never.
+    pub fn last_success_ns(&self) -> Vec<u64> {
+        self.lock().last_success_ns.clone()
+    }
+
+    /// Answers that did not fit their requests.
+    pub fn misfits(&self) -> Vec<String> {
+        self.lock().misfits.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn invoke(&self, client: u32, member: Option<u32>, request: &Request) -> usize {
+        let invoked = (self.now_ns)();
+        let mut book = self.lock();
+        let position = book.operations.len();
+        book.operations.push(Operation {
+            id: position as u64,
+            client,
+            member,
+            invoked,
+            returned: None,
+            request: request.clone(),
+            outcome: Outcome::Unknown("still under way when the run ended".to_owned()),
+        });
+        position
+    }
+
+    fn finish(&self, position: usize, outcome: Result<Outcome, Misfit>) -> Outcome {
+        let now = (self.now_ns)();
+        let mut book = self.lock();
+        let outcome = outcome.unwrap_or_else(|misfit| {
+            book.misfits.push(misfit.to_string());
+            Outcome::Unknown(misfit.to_string())
+        });
+        let operation = &mut book.operations[position];
+        operation.outcome = outcome.clone();
+        if !matches!(outcome, Outcome::Unknown(_)) {
+            operation.returned = Some(now);
+        }
+        let (finished, client) = (operation.clone(), operation.client as usize);
+        if matches!(outcome, Outcome::Ok(_)) {
+            book.last_success_ns[client] = now;
+        }
+        drop(book);
+        (self.note)(&finished);
+        outcome
+    }
+}
+
+/// One client's way to the recorder.
+pub struct Session {
+    recorder: Recorder,
+    client: u32,
+    /// Endpoints and the members behind them.
+    members: Vec<(String, u32)>,
+}
+
+impl Session {
+    /// Sends `request` through `client`, once, and records it.
+    pub async fn call(&self, client: &mut Client, request: &Request) -> Outcome {
+        let endpoint = client.endpoint();
+        let member = self.members.iter().find(|(address, _)| address == endpoint);
+        let member = member.map(|(_, number)| *number);
+        let position = self.recorder.invoke(self.client, member, request);
+        let outcome = send(client, request).await;
+        self.recorder.finish(position, outcome)
+    }
+}
+
+async fn send(client: &mut Client, request: &Request) -> Result<Outcome, Misfit> {
+    fn or_failed<T>(
+        result: Result<T, CallError>,
+        body: impl FnOnce(T) -> Result<Outcome, Misfit>,
+    ) -> Result<Outcome, Misfit> {
+        match result {
+            Ok(response) => body(response),
+            Err(error) => Ok(convert::failed(&error)),
+        }
+    }
+    match request {
+        Request::Range(request) => {
+            or_failed(client.range(convert::range(request)).await, |mut response| {
+                let header = response.header.take();
+                convert::answered(header, Body::Range(convert::range_body(response)))
+            })
+        }
+        Request::Put(request) => {
+            or_failed(client.put(convert::put(request)).await, |mut response| {
+                let header = response.header.take();
+                convert::answered(header, Body::Put(convert::put_body(response)))
+            })
+        }
+        Request::Delete(request) => {
+            let answer = client.delete_range(convert::delete(request)).await;
+            or_failed(answer, |mut response| {
+                let header = response.header.take();
+                convert::answered(header, Body::Delete(convert::delete_body(response)))
+            })
+        }
+        Request::Txn(request) => {
+            or_failed(client.txn(convert::txn(request)).await, |mut response| {
+                let header = response.header.take();
+                convert::answered(header, Body::Txn(convert::txn_body(response)?))
+            })
+        }
+        Request::Compact(request) => {
+            let compaction = vetcd::api::proto::etcdserverpb::CompactionRequest {
+                revision: request.revision,
+                physical: false,
+            };
+            or_failed(client.compact(compaction).await, |response| {
+                convert::answered(response.header, Body::Compact)
+            })
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The KV service: checks requests as etcd does, and hands them to the server.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::error::store_status;
+use super::proto::etcdserverpb as pb;
+use super::proto::etcdserverpb::kv_server::Kv;
+use super::proto::vetcdpb::log_request;
+use crate::mvcc::check;
+use crate::server::{self, Server};
+
+/// Serves KV from a [`Server`].
+#[derive(Clone)]
+pub struct KvService {
+    server: Arc<Server>,
+}
+
+impl KvService {
+    /// Serves `server`.
+    pub fn new(server: Arc<Server>) -> KvService {
+        KvService { server }
+    }
+
+    fn fill(&self, header: &mut Option<pb::ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |header| header.revision);
+        *header = Some(self.server.header(revision));
+    }
+}
+
+fn unexpected(response: &server::Response) -> Status {
+    Status::internal(format!("the log answered with something else: {response:?}"))
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        check::range(&request).map_err(|error| store_status(&error))?;
+        let published = self.server.read(request.serializable).await?;
+        let mut response = published
+            .state
+            .range(&request)
+            .map_err(|error| store_status(&error))?;
+        self.fill(&mut response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        let request = request.into_inner();
+        check::put(&request).map_err(|error| store_status(&error))?;
+        match self.server.propose(log_request::Request::Put(request)).await? {
+            server::Response::Put(mut response) => {
+                self.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        check::delete_range(&request).map_err(|error| store_status(&error))?;
+        let request = log_request::Request::DeleteRange(request);
+        match self.server.propose(request).await? {
+            server::Response::DeleteRange(mut response) => {
+                self.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = request.into_inner();
+        let limit = self.server.limits().txn_operations;
+        check::txn(&request, limit).map_err(|error| store_status(&error))?;
+        if check::is_read_only(&request) {
+            let published = self.server.read(check::is_serializable(&request)).await?;
+            let mut response = published
+                .state
+                .read_only_txn(&request)
+                .map_err(|error| store_status(&error))?;
+            self.fill(&mut response.header);
+            return Ok(Response::new(response));
+        }
+        match self.server.propose(log_request::Request::Txn(request)).await? {
+            server::Response::Txn(mut response) => {
+                self.fill(&mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let request = log_request::Request::Compaction(request.into_inner());
+        self.server.propose(request).await?;
+        let revision = self.server.serializable().state.revision();
+        Ok(Response::new(pb::CompactionResponse {
+            header: Some(self.server.header(revision)),
+        }))
+    }
+}

@@ -1,0 +1,93 @@
+//! Compaction: forgetting the versions that no read at or after a revision can see.
+//!
+//! Scheduling is immediate and replicated: from then on reads below the revision are refused.
+//! Removal is each member's own affair, a few records at a time; nothing observable depends on its
+//! progress, and after a restart it starts over and comes to the same end.
+
+use super::{Error, Revision, RevisionKey, State};
+
+impl State {
+    /// Schedules a compaction: reads below `revision` are refused from now on.
+    /// [`State::compact_step`] then removes what became unreachable.
+    ///
+    /// # Errors
+    /// `Compacted` when `revision` is not above the last one, `FutureRevision` when it has not
+    /// happened.
+    pub fn compact(&mut self, revision: i64) -> Result<(), Error> {
+        if revision <= self.compact_revision {
+            return Err(Error::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Error::FutureRevision);
+        }
+        self.compact_revision = revision;
+        self.compact_cursor = Revision::ZERO;
+        Ok(())
+    }
+
+    /// Examines up to `max_records` records of the scheduled compaction (at least one) and removes
+    /// the superseded ones. Returns whether there is more to do.
+    ///
+    /// Of each key the newest version at or below the compaction revision stays. A tombstone stays
+    /// only at exactly that revision, where a watch may still start and must see it (#18089).
+    pub fn compact_step(&mut self, max_records: usize) -> bool {
+        if self.compact_finished == self.compact_revision {
+            return false;
+        }
+        let limit = max_records.max(1);
+        let due: Vec<RevisionKey> = self
+            .records_after(self.compact_cursor)
+            .take(limit)
+            .take_while(|name| name.revision.main <= self.compact_revision)
+            .collect();
+        for &name in &due {
+            if self.is_superseded(name) {
+                self.remove(name);
+            }
+        }
+        if let Some(last) = due.last() {
+            self.compact_cursor = last.revision;
+        }
+        if due.len() < limit {
+            self.compact_finished = self.compact_revision;
+        }
+        self.compact_finished != self.compact_revision
+    }
+
+    fn records_after(&self, cursor: Revision) -> impl Iterator<Item = RevisionKey> {
+        let from = Revision {
+            sub: cursor.sub + 1,
+            ..cursor
+        };
+        let records = self.records.range(from..);
+        records.map(|(_, record)| record.revision_key())
+    }
+
+    fn is_superseded(&self, name: RevisionKey) -> bool {
+        let record = &self.records[&name.revision];
+        let history = self.keys.get(&record.kv.key);
+        let newest = history
+            .and_then(|history| history.newest_at(self.compact_revision))
+            .expect("every record is in its key's history");
+        newest.revision != name.revision
+            || (name.tombstone && name.revision.main < self.compact_revision)
+    }
+
+    fn remove(&mut self, name: RevisionKey) {
+        let record = self
+            .records
+            .remove(&name.revision)
+            .expect("a record is removed once");
+        let history = self
+            .keys
+            .get_mut(&record.kv.key)
+            .expect("every record is in its key's history");
+        if std::sync::Arc::make_mut(history).remove_oldest(name.revision) {
+            self.keys.remove(&record.kv.key);
+        }
+        // What the backend was never given, it need not remove.
+        if name.revision.main <= self.taken_revision {
+            self.removed.push_back(name);
+        }
+    }
+}

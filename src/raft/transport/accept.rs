@@ -1,0 +1,197 @@
+//! The receiving side: accepts peers' connections, checks who they are, and hands on what they say.
+//!
+//! Applies back-pressure: a message is read only when raft's input queue has room, so a flood from
+//! a peer fills that peer's own buffers and not this member's memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use crate::api::proto::vetcdpb::{PeerBatch, PeerHello};
+use crate::host::{Host, HostExt, Listener, Stream, TaskHandle};
+
+use super::frame::{self, MAX_PAYLOAD, Reader};
+use super::snapshots::{self, SnapshotStore};
+use super::{
+    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, CHANNEL_SNAPSHOT, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
+    PROTOCOL,
+};
+use crate::raft::Input;
+use crate::raft::convert::message_from_wire;
+
+/// Handshakes in progress and connections of unknown peers are bounded by this.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Accepts connections of peers.
+#[derive(Clone)]
+pub struct Acceptor {
+    host: Arc<dyn Host>,
+    identity: Identity,
+    known: Arc<[u64]>,
+    snapshots: Arc<SnapshotStore>,
+    inputs: mpsc::Sender<Input>,
+    /// The newest raft channel of each peer: a new one ends the old, which may be half open.
+    current: Arc<Mutex<BTreeMap<u64, TaskHandle>>>,
+    slots: Arc<tokio::sync::Semaphore>,
+}
+
+impl Acceptor {
+    pub fn new(
+        host: Arc<dyn Host>,
+        identity: Identity,
+        known: Arc<[u64]>,
+        snapshots: Arc<SnapshotStore>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Acceptor {
+        Acceptor {
+            host,
+            identity,
+            known,
+            snapshots,
+            inputs,
+            current: Arc::default(),
+            slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
+        }
+    }
+
+    pub async fn run(self, mut listener: Box<dyn Listener>) {
+        loop {
+            let Ok(slot) = self.slots.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok(stream) => {
+                    let acceptor = self.clone();
+                    let serving = async move {
+                        let peer = stream.peer_address();
+                        if let Err(error) = acceptor.serve(stream).await {
+                            tracing::debug!(peer, %error, "peer connection ended");
+                        }
+                        drop(slot);
+                    };
+                    self.host.spawn("peer-handshake", Box::pin(serving));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept peers");
+                    self.host.sleep(HANDSHAKE_TIMEOUT / 10).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, stream: Box<dyn Stream>) -> io::Result<()> {
+        let mut reader = Reader::new(stream);
+        let hello = self.host.timeout(HANDSHAKE_TIMEOUT, reader.next(MAX_HELLO));
+        let hello: PeerHello = match hello.await {
+            Some(hello) => hello?,
+            None => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        let refusal = self.refusal(&hello);
+        let answer = PeerHello {
+            protocol: PROTOCOL,
+            cluster_id: self.identity.cluster_id,
+            from_member: self.identity.member_id,
+            to_member: hello.from_member,
+            channel: hello.channel,
+            refusal: refusal.clone().unwrap_or_default(),
+        };
+        frame::write(reader.stream_mut(), &answer).await?;
+        if let Some(refusal) = refusal {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
+        }
+        if hello.channel == CHANNEL_SNAPSHOT {
+            return snapshots::receive(&self.host, reader, &self.snapshots, &self.inputs).await;
+        }
+        let receiver = Receiver {
+            host: self.host.clone(),
+            from: hello.from_member,
+            inputs: self.inputs.clone(),
+        };
+        let receiving = async move {
+            if let Err(error) = receiver.run(reader).await {
+                let peer = receiver.from;
+                tracing::debug!(peer = format_args!("{peer:x}"), %error, "raft channel ended");
+            }
+        };
+        let task = self.host.spawn("peer-receive", Box::pin(receiving));
+        let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(previous) = current.insert(hello.from_member, task) {
+            previous.abort();
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, hello: &PeerHello) -> Option<String> {
+        let Identity {
+            cluster_id,
+            member_id,
+        } = self.identity;
+        if hello.protocol != PROTOCOL {
+            Some(format!(
+                "peer protocol {} is not supported, only {PROTOCOL}",
+                hello.protocol
+            ))
+        } else if hello.cluster_id != cluster_id {
+            Some(format!(
+                "cluster ID mismatch: this member belongs to cluster {cluster_id:x}, the sender to {:x}",
+                hello.cluster_id
+            ))
+        } else if hello.to_member != member_id {
+            Some(format!(
+                "member ID mismatch: this is member {member_id:x}, not {:x}",
+                hello.to_member
+            ))
+        } else if !self.known.contains(&hello.from_member) {
+            Some(format!(
+                "member {:x} is not part of this cluster",
+                hello.from_member
+            ))
+        } else if hello.channel != CHANNEL_RAFT && hello.channel != CHANNEL_SNAPSHOT {
+            Some(format!("unknown channel {}", hello.channel))
+        } else {
+            None
+        }
+    }
+}
+
+struct Receiver {
+    host: Arc<dyn Host>,
+    from: u64,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Receiver {
+    async fn run(&self, mut reader: Reader<Box<dyn Stream>>) -> io::Result<()> {
+        let mut acknowledgement = bytes::BytesMut::new();
+        frame::encode_bytes(&[], &mut acknowledgement);
+        let mut acknowledged = self.host.now();
+        loop {
+            let batch: PeerBatch = reader.next(MAX_PAYLOAD).await?;
+            for message in batch.messages {
+                if message.from != self.from {
+                    let text = "a peer speaks for another member";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                let message = message_from_wire(message)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                if message.msg_type == raft::eraftpb::MessageType::MsgSnapshot {
+                    let text = "a snapshot outside the snapshot channel";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                if self.inputs.send(Input::Peer(message)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            let now = self.host.now();
+            if now.since(acknowledged) >= ACKNOWLEDGE_EVERY {
+                acknowledged = now;
+                let stream = reader.stream_mut();
+                stream.write_all(&acknowledgement).await?;
+                stream.flush().await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The sending side: dials one peer, shakes hands, and writes what is queued for it.
+//!
+//! Never blocks raft: its queue is bounded and emptied while there is no connection, since old raft
+//! messages are worth nothing. A peer that accepts bytes but acknowledges none for
+//! [`PEER_TIMEOUT`](super::PEER_TIMEOUT) is dialled anew: after a power loss its side of the
+//! connection no longer exists and nothing else would say so.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use crate::api::proto::vetcdpb::{PeerBatch, PeerHello, RaftMessage};
+use crate::host::{Host, HostExt, Moment, Stream};
+
+use super::frame::{self, Reader};
+use super::{
+    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO, PEER_TIMEOUT,
+    PROTOCOL, PeerAddress,
+};
+use crate::raft::Input;
+
+/// Pauses between attempts to connect.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+/// The most bytes coalesced into one frame, unless a single batch is larger.
+const COALESCE_BYTES: usize = 1 << 20;
+
+/// Sends to one peer until the member stops.
+pub struct Dialler {
+    pub host: Arc<dyn Host>,
+    pub identity: Identity,
+    pub peer: PeerAddress,
+    pub inputs: mpsc::Sender<Input>,
+}
+
+type Halves = (Reader<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>);
+
+impl Dialler {
+    /// Runs until the queue's sender is gone.
+    pub async fn run(self, mut messages: mpsc::Receiver<Vec<RaftMessage>>) {
+        let peer = self.peer.member_id;
+        let mut pause = RETRY_MIN;
+        let mut attempt = 0;
+        loop {
+            let address = &self.peer.addresses[attempt % self.peer.addresses.len()];
+            attempt += 1;
+            match open(&self.host, self.identity, peer, address, CHANNEL_RAFT).await {
+                Ok(connection) => {
+                    pause = RETRY_MIN;
+                    tracing::info!(peer = format_args!("{peer:x}"), address, "peer connected");
+                    match self.forward(connection, &mut messages).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::info!(peer = format_args!("{peer:x}"), %error, "peer lost");
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(peer = format_args!("{peer:x}"), address, %error, "no peer");
+                }
+            }
+            let _ = self.inputs.send(Input::Unreachable(peer)).await;
+            self.host.sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+            while messages.try_recv().is_ok() {}
+            if messages.is_closed() {
+                return;
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        (mut acknowledgements, mut stream): Halves,
+        messages: &mut mpsc::Receiver<Vec<RaftMessage>>,
+    ) -> io::Result<()> {
+        let mut unacknowledged_since: Option<Moment> = None;
+        let mut last_write = self.host.now();
+        let mut buffer = BytesMut::new();
+        loop {
+            let first = tokio::select! {
+                biased;
+                ack = acknowledgements.next_bytes(0) => {
+                    ack?;
+                    unacknowledged_since = None;
+                    continue;
+                }
+                batch = messages.recv() => match batch {
+                    Some(batch) => batch,
+                    None => return Ok(()),
+                },
+            };
+            buffer.clear();
+            encode_coalesced(first, messages, &mut buffer);
+            let now = self.host.now();
+            if now.since(last_write) > ACKNOWLEDGE_EVERY * 2 {
+                // After silence nothing is owed: the receiver acknowledges only what it reads.
+                unacknowledged_since = None;
+            }
+            last_write = now;
+            let since = *unacknowledged_since.get_or_insert(now);
+            if now.since(since) > PEER_TIMEOUT {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let writing = async {
+                stream.write_all(&buffer).await?;
+                stream.flush().await
+            };
+            match self.host.timeout(PEER_TIMEOUT, writing).await {
+                Some(result) => result?,
+                None => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    }
+}
+
+/// Frames `first` and what else is queued, up to [`COALESCE_BYTES`].
+fn encode_coalesced(
+    first: Vec<RaftMessage>,
+    messages: &mut mpsc::Receiver<Vec<RaftMessage>>,
+    buffer: &mut BytesMut,
+) {
+    let mut next = Some(first);
+    while let Some(batch) = next {
+        frame::encode(&PeerBatch { messages: batch }, buffer);
+        next = match buffer.len() < COALESCE_BYTES {
+            true => messages.try_recv().ok(),
+            false => None,
+        };
+    }
+}
+
+/// Connects to a peer and shakes hands for `channel`.
+pub async fn open(
+    host: &Arc<dyn Host>,
+    identity: Identity,
+    peer: u64,
+    address: &str,
+    channel: u32,
+) -> io::Result<Halves> {
+    let shaking = async {
+        let stream = host.connect(address).await?;
+        let (read, mut write) = tokio::io::split(stream);
+        let mut reader = Reader::new(read);
+        let hello = PeerHello {
+            protocol: PROTOCOL,
+            cluster_id: identity.cluster_id,
+            from_member: identity.member_id,
+            to_member: peer,
+            channel,
+            refusal: String::new(),
+        };
+        frame::write(&mut write, &hello).await?;
+        let answer: PeerHello = reader.next(MAX_HELLO).await?;
+        if !answer.refusal.is_empty() {
+            tracing::warn!(
+                peer = format_args!("{peer:x}"),
+                address,
+                reason = answer.refusal,
+                "peer refuses this member"
+            );
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionRefused,
+                answer.refusal,
+            ));
+        }
+        Ok((reader, write))
+    };
+    match host.timeout(HANDSHAKE_TIMEOUT, shaking).await {
+        Some(result) => result,
+        None => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

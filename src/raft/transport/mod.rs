@@ -1,0 +1,190 @@
+//! Raft messages between members, over framed streams on the host's network.
+//!
+//! Each member dials every other one and sends on the connection it dialled; what it receives comes
+//! on connections it accepted. A connection opens with a handshake ([`vetcdpb::PeerHello`]) that
+//! pins cluster and member IDs on both sides, so that a message can never reach the wrong member at
+//! a reused address (known bug 69). Queues are bounded: when a peer cannot keep up its messages are
+//! dropped and raft is told, which is what raft is made for. Snapshots travel on connections of
+//! their own, so that they never delay a heartbeat.
+
+mod accept;
+mod dial;
+mod frame;
+mod snapshots;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::eraftpb::{Message, MessageType};
+use tokio::sync::mpsc;
+
+use crate::api::proto::vetcdpb;
+use crate::host::{Host, Listener, TaskHandle};
+
+use super::Input;
+use super::convert::message_to_wire;
+
+pub use snapshots::SnapshotStore;
+
+/// Version of the peer protocol, first thing in every handshake.
+const PROTOCOL: u32 = 1;
+/// Channel number of raft messages in [`vetcdpb::PeerHello`].
+const CHANNEL_RAFT: u32 = 0;
+/// Channel number of a snapshot in [`vetcdpb::PeerHello`].
+const CHANNEL_SNAPSHOT: u32 = 1;
+/// How many batches wait for one peer before they are dropped.
+const QUEUE_BATCHES: usize = 256;
+/// Limit for connecting and shaking hands.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that takes or acknowledges nothing for this long is dialled anew.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a receiver lets the sender know that it is alive, at most.
+const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(500);
+/// The largest handshake frame (bytes).
+const MAX_HELLO: usize = 4 << 10;
+
+/// Who this member is; both sides of a connection must agree.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// The cluster's ID.
+    pub cluster_id: u64,
+    /// This member's ID.
+    pub member_id: u64,
+}
+
+/// A peer and where to reach it.
+#[derive(Clone, Debug)]
+pub struct PeerAddress {
+    /// The peer's member ID.
+    pub member_id: u64,
+    /// Its addresses (`host:port`), tried in turn.
+    pub addresses: Vec<String>,
+}
+
+/// Sends raft messages to the other members.
+pub struct Transport {
+    host: Arc<dyn Host>,
+    identity: Identity,
+    inputs: mpsc::Sender<Input>,
+    snapshots: Arc<SnapshotStore>,
+    peers: BTreeMap<u64, Peer>,
+    tasks: Vec<TaskHandle>,
+}
+
+struct Peer {
+    address: PeerAddress,
+    queue: mpsc::Sender<Vec<vetcdpb::RaftMessage>>,
+}
+
+impl Transport {
+    /// Starts dialling `peers` and accepting from them on `listeners`; what arrives goes to `inputs`.
+    pub fn start(
+        host: Arc<dyn Host>,
+        identity: Identity,
+        peers: Vec<PeerAddress>,
+        listeners: Vec<Box<dyn Listener>>,
+        snapshots: Arc<SnapshotStore>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Transport {
+        let known: Arc<[u64]> = peers.iter().map(|peer| peer.member_id).collect();
+        let mut tasks = Vec::new();
+        for listener in listeners {
+            let acceptor = accept::Acceptor::new(
+                host.clone(),
+                identity,
+                known.clone(),
+                snapshots.clone(),
+                inputs.clone(),
+            );
+            tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
+        }
+        let peers = peers
+            .into_iter()
+            .map(|address| {
+                let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
+                let dialler = dial::Dialler {
+                    host: host.clone(),
+                    identity,
+                    peer: address.clone(),
+                    inputs: inputs.clone(),
+                };
+                host.spawn("peer-send", Box::pin(dialler.run(messages)));
+                (address.member_id, Peer { address, queue })
+            })
+            .collect();
+        Transport {
+            host,
+            identity,
+            inputs,
+            snapshots,
+            peers,
+            tasks,
+        }
+    }
+
+    /// The tasks to end when the member stops: they hold the listeners.
+    pub fn take_tasks(&mut self) -> Vec<TaskHandle> {
+        std::mem::take(&mut self.tasks)
+    }
+
+    /// Hands messages to their peers' queues; drops what does not fit and reports the peer.
+    ///
+    /// Returns the peers that could not be handed their messages.
+    pub fn send(&self, messages: Vec<Message>) -> Vec<u64> {
+        let mut unreachable = Vec::new();
+        let mut batches: BTreeMap<u64, Vec<vetcdpb::RaftMessage>> = BTreeMap::new();
+        for message in messages {
+            if message.msg_type == MessageType::MsgSnapshot {
+                self.send_snapshot(&message);
+            } else {
+                let wire = message_to_wire(&message);
+                batches.entry(message.to).or_default().push(wire);
+            }
+        }
+        for (to, batch) in batches {
+            let sent = match self.peers.get(&to) {
+                Some(peer) => peer.queue.try_send(batch).is_ok(),
+                None => false,
+            };
+            if !sent {
+                unreachable.push(to);
+            }
+        }
+        unreachable
+    }
+
+    fn send_snapshot(&self, message: &Message) {
+        let to = message.to;
+        let inputs = self.inputs.clone();
+        let sending = self.peers.get(&to).map(|peer| {
+            snapshots::send(
+                self.host.clone(),
+                self.identity,
+                peer.address.clone(),
+                message_to_wire(message),
+                self.snapshots.clone(),
+            )
+        });
+        let host = self.host.clone();
+        let task = async move {
+            let index = match sending {
+                Some(sending) => sending.await,
+                None => Err(std::io::ErrorKind::NotFound.into()),
+            };
+            let delivered = match index {
+                Ok(index) => {
+                    host.observe(crate::host::Event::SnapshotSent { to, index });
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(peer = format_args!("{to:x}"), %error, "snapshot not delivered");
+                    false
+                }
+            };
+            // The raft loop only stops listening when the whole member stops.
+            let _ = inputs.send(Input::SnapshotSent { to, delivered }).await;
+        };
+        self.host.spawn("snapshot-send", Box::pin(task));
+    }
+}

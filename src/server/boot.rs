@@ -1,0 +1,455 @@
+//! From what is on disk to a member that can start: the log and the backend, reconciled.
+//!
+//! The log's newest snapshot mark says where the log begins; the backend says, in the same
+//! transaction as its data, up to which entry it has come. Legal states after any crash:
+//!
+//! - the backend is at or beyond the mark: entries behind it are applied again, exactly once;
+//! - the mark is beyond the backend and the snapshot file it speaks of is there: a crash came
+//!   between receiving a snapshot and installing it, which is finished now;
+//! - the log ends before the backend, under a `--wal-sync` setting that permits losing
+//!   acknowledged writes: the log starts anew behind the backend.
+//!
+//! Everything else is damage and is refused: a member that has forgotten what it acknowledged must
+//! not vote.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::api::proto::vetcdpb;
+use crate::backend::{self, Backend};
+use crate::host::{Disk, OpenMode};
+use crate::mvcc::State;
+use crate::raft::{Identity, Restored};
+use crate::snapshot;
+use crate::wal;
+
+use super::apply::{self, load_snapshot};
+use super::{Members, Published};
+
+/// Index and term of the agreed beginning of every log: the initial membership stands there.
+const GENESIS: (u64, u64) = (1, 1);
+/// Terms skipped by a member that may have forgotten its votes, see [`term_after_loss`].
+const FORGOTTEN_TERMS: u64 = 1000;
+
+/// Why a member cannot start from its data directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation failed.
+    #[error("cannot use data directory {}: {source}", path.display())]
+    Io {
+        /// What was worked on.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process uses the directory.
+    #[error(
+        "data directory {} is in use by another process: stop it first, or choose another --data-dir",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// The directory was made by a different member or cluster.
+    #[error(
+        "data directory {} belongs to member {found_member:x} of cluster {found_cluster:x}, but the \
+         flags describe member {wanted_member:x} of cluster {wanted_cluster:x}: choose another \
+         --data-dir, or give the --name, --initial-cluster and --initial-cluster-token it was made with",
+        path.display()
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster it belongs to.
+        found_cluster: u64,
+        /// The member it belongs to.
+        found_member: u64,
+        /// The cluster the flags describe.
+        wanted_cluster: u64,
+        /// The member the flags describe.
+        wanted_member: u64,
+    },
+    /// There is a backend but no log.
+    #[error(
+        "{} holds a store but its log is missing: what it acknowledged may be lost. Restore the \
+         log, or move the directory away and let the member rebuild from its peers",
+        .0.display()
+    )]
+    LogMissing(PathBuf),
+    /// The log begins after what the backend holds.
+    #[error(
+        "the log begins after index {mark}, but the store in {} only reaches {backend}: entries \
+         between them are missing. Move the directory away and let the member rebuild from its peers",
+        path.display()
+    )]
+    BackendBehind {
+        /// The directory.
+        path: PathBuf,
+        /// Where the log begins.
+        mark: u64,
+        /// What the backend holds.
+        backend: u64,
+    },
+    /// The log ends before what was applied from it.
+    #[error(
+        "the log in {} ends at index {last}, before index {backend} that the store holds: \
+         acknowledged entries are missing. Move the directory away and let the member rebuild from \
+         its peers",
+        path.display()
+    )]
+    LogBehind {
+        /// The directory.
+        path: PathBuf,
+        /// The log's last index.
+        last: u64,
+        /// What the backend holds.
+        backend: u64,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    /// The backend cannot be read.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// A snapshot cannot be installed.
+    #[error(transparent)]
+    Install(#[from] apply::Error),
+}
+
+/// What the flags say about the member.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The member and cluster the flags describe.
+    pub identity: Identity,
+    /// Whether a data directory of another cluster is refused; otherwise its own identity counts.
+    pub identity_is_binding: bool,
+    /// The initial members.
+    pub members: Members,
+    /// When the log is made durable.
+    pub wal_sync: wal::SyncPolicy,
+    /// How large the log's segments are.
+    pub wal_options: wal::Options,
+    /// The machine's current boot.
+    pub boot_id: String,
+}
+
+impl Options {
+    /// Where the log is.
+    pub fn wal_dir(&self) -> PathBuf {
+        self.member_dir().join("wal")
+    }
+
+    /// Where received snapshots and the backend are.
+    pub fn snapshot_dir(&self) -> PathBuf {
+        self.member_dir().join("snap")
+    }
+
+    /// The backend's file.
+    pub fn backend_path(&self) -> PathBuf {
+        self.snapshot_dir().join("db")
+    }
+
+    fn member_dir(&self) -> PathBuf {
+        self.data_dir.join("member")
+    }
+
+    fn may_lose_writes(&self) -> bool {
+        !self.wal_sync.keeps_acknowledged_writes_over_power_loss()
+    }
+}
+
+/// A member ready to start.
+pub struct Booted {
+    /// Who it is.
+    pub identity: Identity,
+    /// For raft.
+    pub restored: Restored,
+    /// The open backend.
+    pub backend: Backend,
+    /// The state it holds.
+    pub published: Published,
+    /// Bytes of a torn record cut off the log's end.
+    pub torn_bytes: Option<u64>,
+    /// Held as long as the member lives.
+    pub lock: Box<dyn Send + Sync>,
+}
+
+/// Reads, and where needed creates or repairs, the data directory. Blocks.
+pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
+    let lock = prepare_directories(disk.as_ref(), options)?;
+    let page_cache_lost = page_cache_lost(disk.as_ref(), options)?;
+    let (mut log, mut recovered) = open_log(disk, options)?;
+    let identity = check_identity(options, recovered.metadata)?;
+    let (backend, published) = open_backend(disk, options, identity, &recovered)?;
+
+    let mark = recovered.snapshot.clone().expect("open_log leaves a mark");
+    let mut compacted = (mark.index, mark.term);
+    let last = recovered.entries.last().map_or(mark.index, |entry| entry.index);
+    if last < published.index {
+        if !options.may_lose_writes() {
+            return Err(Error::LogBehind {
+                path: options.data_dir.clone(),
+                last,
+                backend: published.index,
+            });
+        }
+        tracing::warn!(
+            last,
+            backend = published.index,
+            "the log has lost its end, as --wal-sync permits: it starts anew behind the store"
+        );
+        compacted = (published.index, published.term);
+        recovered.entries.clear();
+        log.append(&wal::Batch {
+            snapshot: Some(wal::SnapshotMark {
+                index: published.index,
+                term: published.term,
+                conf_state: published.conf_state.clone(),
+            }),
+            ..Default::default()
+        })?;
+    }
+    let last = recovered.entries.last().map_or(compacted, |entry| (entry.index, entry.term));
+    let mut hard_state = recovered.hard_state;
+    hard_state.commit = hard_state.commit.clamp(published.index, last.0);
+    hard_state.term = hard_state.term.max(last.1);
+    if page_cache_lost && options.may_lose_writes() {
+        hard_state = term_after_loss(hard_state);
+        log.append(&wal::Batch {
+            hard_state: Some(hard_state),
+            ..Default::default()
+        })?;
+    }
+    Ok(Booted {
+        identity,
+        restored: Restored {
+            log,
+            hard_state,
+            conf_state: published.conf_state.clone(),
+            compacted,
+            entries: recovered.entries,
+            applied: published.index,
+        },
+        backend,
+        published,
+        torn_bytes: recovered.torn.map(|torn| torn.bytes),
+        lock,
+    })
+}
+
+/// A member that may have forgotten entries it acknowledged, and under `none` votes it gave, starts
+/// in a term that nobody has seen. A leader that still counts the forgotten entries then steps
+/// down and its successor asks anew what this member holds; and no vote can be given twice in one
+/// term. This keeps the log consistent; it cannot bring back what is lost.
+fn term_after_loss(hard_state: wal::HardState) -> wal::HardState {
+    wal::HardState {
+        term: hard_state.term + FORGOTTEN_TERMS,
+        vote: 0,
+        ..hard_state
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |source| Error::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn prepare_directories(
+    disk: &dyn Disk,
+    options: &Options,
+) -> Result<Box<dyn Send + Sync>, Error> {
+    for directory in [options.wal_dir(), options.snapshot_dir()] {
+        disk.create_dir_all(&directory).map_err(io_error(&directory))?;
+    }
+    let member = options.member_dir();
+    for directory in [&member, &options.data_dir] {
+        disk.sync_dir(directory).map_err(io_error(directory))?;
+    }
+    crate::host::sync_parent(disk, &options.data_dir).map_err(io_error(&options.data_dir))?;
+    match disk.lock(&member.join("lock")) {
+        Ok(lock) => Ok(lock),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Error::Locked(options.data_dir.clone()))
+        }
+        Err(error) => Err(io_error(&member)(error)),
+    }
+}
+
+/// Whether the machine has lost its page cache since this member's last start. The note itself is
+/// written without a sync: one that is lost or torn reads as another boot, which is the safe side.
+fn page_cache_lost(disk: &dyn Disk, options: &Options) -> Result<bool, Error> {
+    const MAX_NOTE: usize = 256;
+    let path = options.member_dir().join("boot-id");
+    let compare_and_write = || {
+        let file = disk.open(&path, OpenMode::OpenOrCreate)?;
+        let mut note = [0; MAX_NOTE];
+        let length = file.read_at(0, &mut note)?;
+        let same = note[..length] == *options.boot_id.as_bytes();
+        if !same {
+            file.set_len(0)?;
+            file.write_at(0, options.boot_id.as_bytes())?;
+        }
+        Ok((length > 0, same))
+    };
+    let (existed, same) = compare_and_write().map_err(io_error(&path))?;
+    let started_before =
+        disk.exists(&options.backend_path()).map_err(io_error(&path))? || existed;
+    Ok(started_before && !same)
+}
+
+fn genesis_conf_state(members: &Members) -> vetcdpb::ConfState {
+    let (learners, voters): (Vec<_>, Vec<_>) =
+        members.iter().partition(|member| member.is_learner);
+    vetcdpb::ConfState {
+        voters: voters.iter().map(|member| member.id).collect(),
+        learners: learners.iter().map(|member| member.id).collect(),
+        ..Default::default()
+    }
+}
+
+fn open_log(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+) -> Result<(wal::Log, wal::Recovered), Error> {
+    let directory = options.wal_dir();
+    let metadata = wal::Metadata {
+        cluster_id: options.identity.cluster_id,
+        member_id: options.identity.member_id,
+    };
+    if !wal::Log::exists(disk.as_ref(), &directory)? {
+        let backend = options.backend_path();
+        let lost = disk.exists(&backend).map_err(io_error(&backend))?;
+        if lost && !options.may_lose_writes() {
+            return Err(Error::LogMissing(options.data_dir.clone()));
+        }
+        drop(wal::Log::create(
+            disk.clone(),
+            &directory,
+            metadata,
+            options.wal_options,
+        )?);
+    }
+    let (mut log, mut recovered) =
+        wal::Log::open(disk.clone(), &directory, options.wal_options)?;
+    if let Some(torn) = &recovered.torn {
+        tracing::warn!(?torn, "the log's torn end was cut off");
+    }
+    if recovered.snapshot.is_none() {
+        // The member's very first start, or one that was cut short right there.
+        let mark = wal::SnapshotMark {
+            index: GENESIS.0,
+            term: GENESIS.1,
+            conf_state: genesis_conf_state(&options.members),
+        };
+        recovered.hard_state.term = recovered.hard_state.term.max(GENESIS.1);
+        recovered.hard_state.commit = recovered.hard_state.commit.max(GENESIS.0);
+        log.append(&wal::Batch {
+            hard_state: Some(recovered.hard_state),
+            snapshot: Some(mark.clone()),
+            ..Default::default()
+        })?;
+        if options.wal_sync != wal::SyncPolicy::None {
+            log.sync()?;
+        }
+        recovered.snapshot = Some(mark);
+    }
+    Ok((log, recovered))
+}
+
+fn check_identity(options: &Options, found: wal::Metadata) -> Result<Identity, Error> {
+    let wanted = options.identity;
+    let same = found.cluster_id == wanted.cluster_id && found.member_id == wanted.member_id;
+    if !same && options.identity_is_binding {
+        return Err(Error::OtherCluster {
+            path: options.data_dir.clone(),
+            found_cluster: found.cluster_id,
+            found_member: found.member_id,
+            wanted_cluster: wanted.cluster_id,
+            wanted_member: wanted.member_id,
+        });
+    }
+    Ok(Identity {
+        cluster_id: found.cluster_id,
+        member_id: found.member_id,
+    })
+}
+
+fn open_backend(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    identity: Identity,
+    recovered: &wal::Recovered,
+) -> Result<(Backend, Published), Error> {
+    let mark = recovered.snapshot.as_ref().expect("open_log leaves a mark");
+    let path = options.backend_path();
+    let backend = Backend::open(disk.clone(), &path)?;
+    let loaded = backend.load()?;
+    if loaded.meta.consistent_index >= mark.index {
+        return Ok((backend, published(loaded.state, loaded.meta)));
+    }
+    if mark.index == GENESIS.0 {
+        let mut genesis = Published {
+            index: GENESIS.0,
+            term: GENESIS.1,
+            conf_state: mark.conf_state.clone(),
+            members: options.members.clone(),
+            state: State::new(),
+        };
+        let changes = genesis.state.take_changes();
+        backend.commit(&changes, &genesis.meta(identity))?;
+        return Ok((backend, genesis));
+    }
+    let file = options
+        .snapshot_dir()
+        .join(snapshot::file_name(mark.index, mark.term));
+    if !disk.exists(&file).map_err(io_error(&file))? {
+        return Err(Error::BackendBehind {
+            path: options.data_dir.clone(),
+            mark: mark.index,
+            backend: loaded.meta.consistent_index,
+        });
+    }
+    drop(backend);
+    let (backend, state, meta) = load_snapshot(disk.clone(), &file, &path, identity)?;
+    Ok((backend, published(state, meta)))
+}
+
+fn published(state: State, meta: vetcdpb::BackendMeta) -> Published {
+    Published {
+        index: meta.consistent_index,
+        term: meta.term,
+        conf_state: meta.conf_state.unwrap_or_default(),
+        members: Members::from_wire(meta.members),
+        state,
+    }
+}
+
+/// Empties the data directory of a member whose log contradicts its cluster, keeping its identity
+/// and term, so that it can rebuild from its peers. Only for settings that permit losing writes.
+pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
+    assert!(
+        options.may_lose_writes(),
+        "a log that keeps its promise is never dropped"
+    );
+    let (log, recovered) = open_log(disk, options)?;
+    drop(log);
+    for directory in [options.wal_dir(), options.snapshot_dir()] {
+        for name in disk.list_dir(&directory).map_err(io_error(&directory))? {
+            let path = directory.join(name);
+            disk.remove_file(&path).map_err(io_error(&path))?;
+        }
+        disk.sync_dir(&directory).map_err(io_error(&directory))?;
+    }
+    let (mut log, _) = open_log(disk, options)?;
+    log.append(&wal::Batch {
+        hard_state: Some(wal::HardState {
+            commit: GENESIS.0,
+            ..recovered.hard_state
+        }),
+        ..Default::default()
+    })?;
+    Ok(())
+}

@@ -1,0 +1,577 @@
+//! The log, open for writing: append, sync, mark, release.
+//!
+//! Blocking and single-handed: one owner, no tasks, no clock. It never retries a failed write or
+//! sync and never writes after one: from the first failure on, every call returns that error.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::error::Error;
+use super::format::{FORMAT, HardStateRecord, Kind, MarkRecord, Nothing, Place, SegmentHead};
+use super::format::{PAYLOAD_BYTES_MAX, encode_record};
+use super::recovery::{self, Found, FoundSegment};
+use super::segment::{self, SegmentName};
+use super::state::State;
+use super::{Batch, Metadata, Options, Position, Recovered};
+use crate::host::{Disk, File, OpenMode};
+
+/// The first segment of a new log.
+const FIRST: SegmentName = SegmentName {
+    segment: 1,
+    first_index: 1,
+};
+/// A write buffer that grew beyond this is given back after use.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// A write-ahead log, open for writing.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: Options,
+    metadata: Metadata,
+    state: State,
+    /// The segments before the active one, oldest first.
+    sealed: VecDeque<FoundSegment>,
+    active: Active,
+    /// The last record's checksum.
+    chain: u32,
+    /// Whether the last record is a synced record.
+    ends_in_synced: bool,
+    /// Everything before this is durable, as far as the log knows.
+    synced: Position,
+    never_sync: bool,
+    failed: Option<Error>,
+    stats: LogStats,
+}
+
+/// The segment being written.
+struct Active {
+    name: SegmentName,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    /// Bytes written.
+    length: u64,
+    /// The segment head's share of them.
+    head_bytes: u64,
+    /// Bytes written up to the last record that matters; a synced record does not.
+    content: u64,
+    highest_index: u64,
+    /// Records to be written at `length`.
+    buffer: Vec<u8>,
+}
+
+impl Active {
+    fn end(&self) -> u64 {
+        self.length + self.buffer.len() as u64
+    }
+}
+
+/// What a log has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Entries appended.
+    pub entries: u64,
+    /// Bytes written, headers and padding included.
+    pub bytes: u64,
+    /// Syncs of a segment that succeeded.
+    pub syncs: u64,
+}
+
+/// A sync that can run beside further writes; see [`Log::sync_point`].
+#[derive(Clone, Debug)]
+pub struct SyncPoint {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    position: Position,
+}
+
+impl SyncPoint {
+    /// Makes everything durable that had been written when the point was taken. Blocks.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+impl Log {
+    /// Whether `dir` holds a log, be it a damaged one. What an interrupted [`Log::create`] leaves
+    /// is none.
+    pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
+        if !disk.exists(dir).map_err(Error::io("look for", dir))? {
+            return Ok(false);
+        }
+        let names = disk.list_dir(dir).map_err(Error::io("list", dir))?;
+        Ok(names.iter().any(|name| segment::is_segment(name)))
+    }
+
+    /// Creates a log in `dir`, which must be missing or empty; leftovers of an interrupted creation
+    /// do not count. The log is durable when this returns, and so are all directories made for it.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`], [`Error::Io`].
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        metadata: Metadata,
+        options: Options,
+    ) -> Result<Log, Error> {
+        segment::create_dir(&*disk, dir)?;
+        let names = disk.list_dir(dir).map_err(Error::io("list", dir))?;
+        if let Some(name) = names.iter().find(|name| !segment::is_unfinished(name)) {
+            return Err(Error::NotEmpty {
+                dir: dir.to_path_buf(),
+                name: name.clone(),
+            });
+        }
+        segment::remove_unfinished(&*disk, dir)?;
+        let state = State::default();
+        let before = Position {
+            segment: FIRST.segment,
+            offset: 0,
+        };
+        let (active, chain) = begin_segment(&*disk, dir, metadata, &state, FIRST, before, 0, true)?;
+        let synced = Position {
+            segment: FIRST.segment,
+            offset: active.length,
+        };
+        Ok(Log {
+            disk,
+            dir: dir.to_path_buf(),
+            options,
+            metadata,
+            state,
+            sealed: VecDeque::new(),
+            active,
+            chain,
+            ends_in_synced: false,
+            synced,
+            never_sync: false,
+            failed: None,
+            stats: LogStats::default(),
+        })
+    }
+
+    /// Opens the log in `dir` and returns what it holds. A torn tail is cut. Everything returned is
+    /// durable, even what an earlier process wrote and did not sync.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Damaged`] (nothing is changed on disk), [`Error::Format`],
+    /// [`Error::Io`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: Options,
+    ) -> Result<(Log, Recovered), Error> {
+        let (recovered, found) = recovery::recover(&*disk, dir)?.into_recovered();
+        segment::remove_unfinished(&*disk, dir)?;
+        let mut sealed = VecDeque::from(found.segments.clone());
+        let last = sealed
+            .pop_back()
+            .expect("recovery fails without a single segment");
+        let file = make_durable(&*disk, dir, &found, last)?;
+        let active = Active {
+            name: last.name,
+            path: last.name.path(dir),
+            file,
+            length: last.length,
+            head_bytes: 0,
+            content: last.length,
+            highest_index: last.highest_index,
+            buffer: Vec::new(),
+        };
+        let mut log = Log {
+            disk,
+            dir: dir.to_path_buf(),
+            options,
+            metadata: found.metadata,
+            state: found.state,
+            sealed,
+            chain: found.chain,
+            ends_in_synced: found.last_kind == Kind::Synced,
+            synced: Position {
+                segment: last.name.segment,
+                offset: last.length,
+            },
+            active,
+            never_sync: false,
+            failed: None,
+            stats: LogStats::default(),
+        };
+        log.mark_synced()?;
+        Ok((log, recovered))
+    }
+
+    /// From now on nothing is synced, not even a segment that is full; the log then vouches for
+    /// nothing, so that whatever a power loss leaves is a torn tail. For [`super::SyncPolicy::None`].
+    pub fn never_sync(&mut self) {
+        self.never_sync = true;
+    }
+
+    /// Whose log it is.
+    pub fn metadata(&self) -> Metadata {
+        self.metadata
+    }
+
+    /// The index of the last entry, or of the mark when no entry follows it; 0 in a new log.
+    pub fn last_index(&self) -> u64 {
+        self.state.last_index()
+    }
+
+    /// What the log has done since it was opened.
+    pub fn stats(&self) -> LogStats {
+        self.stats
+    }
+
+    /// Writes a batch, without making it durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Invalid`] when the batch breaks the rules of a raft log (a gap, a
+    /// committed entry replaced, a commit index beyond the log, a mark that moves back) or an entry
+    /// is larger than [`PAYLOAD_BYTES_MAX`]. Either is final.
+    pub fn append(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.append_group(std::slice::from_ref(batch))
+    }
+
+    /// Writes several batches in order, with one write (one more for each segment that fills up).
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_group(&mut self, batches: &[Batch]) -> Result<(), Error> {
+        self.guarded(|log| {
+            for batch in batches {
+                log.batch(batch)?;
+            }
+            log.flush()
+        })
+    }
+
+    /// Makes everything written so far durable. Does nothing when it is already, or under
+    /// [`Log::never_sync`].
+    ///
+    /// # Errors
+    /// [`Error::Io`]. It is final: after a failed sync the operating system may have dropped the
+    /// data and still report success the next time.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.guarded(|log| {
+            if !log.has_unsynced() || log.never_sync {
+                return Ok(());
+            }
+            let synced = log.active.file.sync_data();
+            synced.map_err(Error::io("sync", &log.active.path))?;
+            log.stats.syncs += 1;
+            log.synced = log.end();
+            Ok(())
+        })
+    }
+
+    /// Whether something that matters was written and is not known to be durable.
+    pub fn has_unsynced(&self) -> bool {
+        let content = Position {
+            segment: self.active.name.segment,
+            offset: self.active.content,
+        };
+        self.synced < content
+    }
+
+    /// A sync of everything written so far, to be run by someone else while writes go on; `None`
+    /// when there is nothing to sync. Its outcome must be told to [`Log::finish_sync`].
+    pub fn sync_point(&self) -> Option<SyncPoint> {
+        (self.has_unsynced() && !self.never_sync).then(|| SyncPoint {
+            file: self.active.file.clone(),
+            path: self.active.path.clone(),
+            position: self.end(),
+        })
+    }
+
+    /// Takes note of how `point`'s sync went.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it failed; final.
+    pub fn finish_sync(&mut self, point: &SyncPoint, outcome: io::Result<()>) -> Result<(), Error> {
+        self.guarded(|log| {
+            outcome.map_err(Error::io("sync", &point.path))?;
+            log.stats.syncs += 1;
+            // A segment that was closed meanwhile has been synced already, and more with it.
+            log.synced = log.synced.max(point.position);
+            Ok(())
+        })
+    }
+
+    /// Leaves a record that says that everything before it is durable, so that damage to the last
+    /// entries can be told from a torn tail. To be called when the log falls idle after a sync; does
+    /// nothing when something is un-synced or the log says so already. The record itself is not
+    /// synced: it is worth nothing by itself.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; final.
+    pub fn mark_synced(&mut self) -> Result<(), Error> {
+        self.guarded(|log| {
+            if !log.can_mark_synced() {
+                return Ok(());
+            }
+            log.encode(Kind::Synced, &Nothing {})?;
+            log.ends_in_synced = true;
+            let content = log.active.content;
+            log.flush()?;
+            log.active.content = content;
+            Ok(())
+        })
+    }
+
+    /// Whether [`Log::mark_synced`] would write something.
+    pub fn can_mark_synced(&self) -> bool {
+        !self.never_sync && !self.has_unsynced() && !self.ends_in_synced
+    }
+
+    /// Removes the oldest segments, as far as they hold no entry after `index` and none after the
+    /// newest snapshot mark; returns how many. The mark is made durable first: once the segments
+    /// are gone, it is what the log begins with.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; final.
+    pub fn release(&mut self, index: u64) -> Result<usize, Error> {
+        self.guarded(|log| log.try_release(index))
+    }
+
+    fn try_release(&mut self, index: u64) -> Result<usize, Error> {
+        let limit = index.min(self.state.mark_index());
+        let spent = |segment: &&FoundSegment| segment.highest_index <= limit;
+        let count = self.sealed.iter().take_while(spent).count();
+        if count == 0 || self.state.mark().is_none() {
+            return Ok(0);
+        }
+        self.sync()?;
+        for _ in 0..count {
+            let Some(oldest) = self.sealed.front() else {
+                break;
+            };
+            let path = oldest.name.path(&self.dir);
+            let removed = self.disk.remove_file(&path);
+            removed.map_err(Error::io("remove", &path))?;
+            // One by one: a crash must not be able to leave a gap in the sequence.
+            if !self.never_sync {
+                let synced = self.disk.sync_dir(&self.dir);
+                synced.map_err(Error::io("sync", &self.dir))?;
+            }
+            self.sealed.pop_front();
+        }
+        Ok(count)
+    }
+
+    /// Runs one operation; its failure is the log's last.
+    fn guarded<T>(
+        &mut self,
+        operation: impl FnOnce(&mut Log) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        operation(self).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        if let Some(mark) = &batch.snapshot {
+            self.make_room()?;
+            let last_index = self.state.last_index_after(mark);
+            let allowed = self.state.set_mark(mark.clone(), last_index);
+            allowed.map_err(Error::Invalid)?;
+            self.encode(Kind::SnapshotMark, &MarkRecord::new(mark, last_index))?;
+        }
+        for entry in &batch.entries {
+            self.make_room()?;
+            self.state.entry(entry).map_err(Error::Invalid)?;
+            self.encode(Kind::Entry, entry)?;
+            self.active.highest_index = self.active.highest_index.max(entry.index);
+            self.stats.entries += 1;
+        }
+        if let Some(hard_state) = batch.hard_state {
+            self.make_room()?;
+            let allowed = self.state.set_hard_state(hard_state);
+            allowed.map_err(Error::Invalid)?;
+            self.encode(Kind::HardState, &HardStateRecord::from(hard_state))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Position {
+        Position {
+            segment: self.active.name.segment,
+            offset: self.active.length,
+        }
+    }
+
+    /// Adds a record to the buffer.
+    fn encode(&mut self, kind: Kind, payload: &impl Message) -> Result<(), Error> {
+        let segment = self.active.name.segment;
+        let place = Place {
+            segment,
+            offset: self.active.end(),
+            synced: match self.synced.segment == segment {
+                true => self.synced.offset,
+                false => 0,
+            },
+            previous: self.chain,
+        };
+        let checksum = encode_record(&mut self.active.buffer, place, kind, payload);
+        self.chain = checksum.ok_or_else(|| {
+            let bytes = payload.encoded_len();
+            Error::Invalid(format!(
+                "a record of {bytes} bytes is too large: {PAYLOAD_BYTES_MAX} is the most"
+            ))
+        })?;
+        self.ends_in_synced = false;
+        Ok(())
+    }
+
+    /// Writes the buffer out.
+    fn flush(&mut self) -> Result<(), Error> {
+        let active = &mut self.active;
+        if active.buffer.is_empty() {
+            return Ok(());
+        }
+        let written = active.file.write_at(active.length, &active.buffer);
+        written.map_err(Error::io("write", &active.path))?;
+        active.length = active.end();
+        active.content = active.length;
+        self.stats.bytes += active.buffer.len() as u64;
+        active.buffer.clear();
+        active.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        Ok(())
+    }
+
+    /// Begins the next segment when the active one is full.
+    fn make_room(&mut self) -> Result<(), Error> {
+        let end = self.active.end();
+        if end < self.options.segment_bytes || end <= self.active.head_bytes {
+            return Ok(());
+        }
+        self.flush()?;
+        let segment = self.active.name.segment + 1;
+        let name = SegmentName {
+            segment,
+            first_index: self.state.last_index().saturating_add(1),
+        };
+        let mut before = self.synced;
+        if !self.never_sync {
+            self.sync()?;
+            before = Position { segment, offset: 0 };
+        }
+        let (mut active, chain) = begin_segment(
+            &*self.disk,
+            &self.dir,
+            self.metadata,
+            &self.state,
+            name,
+            before,
+            self.chain,
+            !self.never_sync,
+        )?;
+        std::mem::swap(&mut self.active, &mut active);
+        self.active.buffer = active.buffer;
+        self.sealed.push_back(FoundSegment {
+            name: active.name,
+            highest_index: active.highest_index,
+            length: active.length,
+        });
+        self.chain = chain;
+        self.ends_in_synced = false;
+        self.stats.bytes += self.active.length;
+        if !self.never_sync {
+            self.synced = self.end();
+        }
+        Ok(())
+    }
+}
+
+/// Makes the segment `name` with its head, which claims that everything before `synced` is durable.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "every part of the head, from two callers"
+)]
+fn begin_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    metadata: Metadata,
+    state: &State,
+    name: SegmentName,
+    synced: Position,
+    previous: u32,
+    durable: bool,
+) -> Result<(Active, u32), Error> {
+    let head = SegmentHead {
+        format: FORMAT,
+        segment: name.segment,
+        first_index: name.first_index,
+        cluster_id: metadata.cluster_id,
+        member_id: metadata.member_id,
+        hard_state: state.hard_state().into(),
+        mark: state.mark().map(|mark| MarkRecord::new(mark, 0)),
+        synced_segment: synced.segment,
+        synced_offset: synced.offset,
+    };
+    let place = Place {
+        segment: name.segment,
+        offset: 0,
+        synced: 0,
+        previous,
+    };
+    let mut buffer = Vec::new();
+    let checksum = encode_record(&mut buffer, place, Kind::SegmentHead, &head)
+        .ok_or_else(|| Error::Invalid("the configuration is too large".to_owned()))?;
+    let file = segment::create(disk, dir, name, &buffer, durable)?;
+    let length = buffer.len() as u64;
+    let active = Active {
+        name,
+        path: name.path(dir),
+        file,
+        length,
+        head_bytes: length,
+        content: length,
+        highest_index: 0,
+        buffer: Vec::new(),
+    };
+    Ok((active, checksum))
+}
+
+/// Cuts the torn tail and syncs whatever is not proven to be durable, so that from here on
+/// everything recovered is. Returns the last segment's file.
+fn make_durable(
+    disk: &dyn Disk,
+    dir: &Path,
+    found: &Found,
+    last: FoundSegment,
+) -> Result<Arc<dyn File>, Error> {
+    let removed = found.cut.iter().flat_map(|cut| &cut.remove).rev();
+    for name in removed {
+        let path = name.path(dir);
+        disk.remove_file(&path)
+            .map_err(Error::io("remove", &path))?;
+    }
+    let path = last.name.path(dir);
+    let mut file = None;
+    for segment in &found.segments {
+        let is_last = segment.name == last.name;
+        if segment.name.segment < found.proven.segment && !is_last {
+            continue;
+        }
+        let path = segment.name.path(dir);
+        let open = disk
+            .open(&path, OpenMode::ReadWrite)
+            .map_err(Error::io("open", &path))?;
+        // Bytes past the cut must never be read again: later records may be written over a part of
+        // them, and the rest would follow.
+        if is_last && open.len().map_err(Error::io("measure", &path))? != segment.length {
+            open.set_len(segment.length)
+                .map_err(Error::io("cut", &path))?;
+        }
+        open.sync_data().map_err(Error::io("sync", &path))?;
+        if is_last {
+            file = Some(open);
+        }
+    }
+    disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    file.ok_or(Error::Missing(path))
+}

@@ -1,0 +1,177 @@
+//! The files of a log: their names, their order, and how one comes into being.
+//!
+//! A segment gets its final name only once its head is durable, so a name ending in `.wal` never
+//! stands for a half-made file (unless the log never syncs). What a crash leaves under a `.tmp`
+//! name was never part of the log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::Error;
+use crate::host::{Disk, File, OpenMode, sync_parent};
+
+const SUFFIX: &str = ".wal";
+const UNFINISHED_SUFFIX: &str = ".wal.tmp";
+
+/// A segment's name: its place in the sequence and the index its first entry was expected to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentName {
+    pub segment: u64,
+    pub first_index: u64,
+}
+
+impl SegmentName {
+    pub fn path(self, dir: &Path) -> PathBuf {
+        dir.join(format!(
+            "{:016x}-{:016x}{SUFFIX}",
+            self.segment, self.first_index
+        ))
+    }
+
+    fn parse(name: &str) -> Option<SegmentName> {
+        let (segment, first_index) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+        Some(SegmentName {
+            segment: hexadecimal(segment)?,
+            first_index: hexadecimal(first_index)?,
+        })
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<u64> {
+    let plain = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Where a segment that should be there would be; its first index is not known.
+pub(super) fn unknown_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:016x}-*{SUFFIX}"))
+}
+
+/// Whether `name` is that of a segment or pretends to be.
+pub(super) fn is_segment(name: &str) -> bool {
+    name.ends_with(SUFFIX)
+}
+
+/// Whether `name` is that of a segment whose making was interrupted.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.ends_with(UNFINISHED_SUFFIX)
+}
+
+/// The segments in `dir` by their sequence. Refuses a `.wal` file with a name no writer gives, and
+/// two that claim the same place.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Error> {
+    let mut found: Vec<SegmentName> = Vec::new();
+    for name in disk.list_dir(dir).map_err(Error::io("list", dir))? {
+        if !is_segment(&name) {
+            continue;
+        }
+        let refuse = |reason: &str| Error::Damaged {
+            file: dir.join(&name),
+            offset: 0,
+            last_index: 0,
+            reason: reason.to_owned(),
+        };
+        let parsed = SegmentName::parse(&name).ok_or_else(|| refuse("no segment has this name"))?;
+        if found.iter().any(|other| other.segment == parsed.segment) {
+            return Err(refuse("another segment has the same sequence number"));
+        }
+        found.push(parsed);
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes what interrupted makings left behind. Their names need no durable removal: they are
+/// ignored wherever they turn up.
+pub(super) fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    for name in disk.list_dir(dir).map_err(Error::io("list", dir))? {
+        if is_unfinished(&name) {
+            let path = dir.join(name);
+            disk.remove_file(&path)
+                .map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a segment that begins with `head` and, when `durable`, survives a power loss from the
+/// moment this returns.
+pub(super) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: SegmentName,
+    head: &[u8],
+    durable: bool,
+) -> Result<Arc<dyn File>, Error> {
+    let path = name.path(dir);
+    let unfinished = path.with_extension("wal.tmp");
+    let file = disk
+        .open(&unfinished, OpenMode::CreateNew)
+        .map_err(Error::io("create", &unfinished))?;
+    file.write_at(0, head)
+        .map_err(Error::io("write", &unfinished))?;
+    if durable {
+        file.sync_data().map_err(Error::io("sync", &unfinished))?;
+    }
+    disk.rename(&unfinished, &path)
+        .map_err(Error::io("rename", &unfinished))?;
+    if durable {
+        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    }
+    Ok(file)
+}
+
+/// Creates `dir` with its missing parents and makes every new name durable.
+pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    let mut made = Vec::new();
+    for ancestor in dir.ancestors().filter(|path| *path != Path::new("")) {
+        if disk
+            .exists(ancestor)
+            .map_err(Error::io("look for", ancestor))?
+        {
+            break;
+        }
+        made.push(ancestor);
+    }
+    disk.create_dir_all(dir)
+        .map_err(Error::io("create directory", dir))?;
+    // The log's own directory is synced even when it was there already: whoever made it may have
+    // died before its name was durable.
+    if made.is_empty() {
+        made.push(dir);
+    }
+    for path in made.into_iter().rev() {
+        sync_parent(disk, path).map_err(Error::io("sync parent of", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_nothing_else_is() {
+        let name = SegmentName {
+            segment: 0x2a,
+            first_index: u64::MAX,
+        };
+        let path = name.path(Path::new("/wal"));
+        assert_eq!(
+            path.to_str(),
+            Some("/wal/000000000000002a-ffffffffffffffff.wal")
+        );
+        let text = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(SegmentName::parse(text), Some(name));
+        for wrong in [
+            "000000000000002A-ffffffffffffffff.wal",
+            "+00000000000002a-ffffffffffffffff.wal",
+            "2a-1.wal",
+            "000000000000002a.wal",
+            "000000000000002a-ffffffffffffffff.wal.tmp",
+            "",
+        ] {
+            assert_eq!(SegmentName::parse(wrong), None, "{wrong}");
+        }
+    }
+}

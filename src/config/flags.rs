@@ -23,6 +23,7 @@ for -. The command line wins.";
     name = "vetcd",
     version,
     about = "A key-value server with etcd's v3 API",
+    long_about = None,
     after_help = AFTER_HELP,
     args_override_self = true,
     max_term_width = 100

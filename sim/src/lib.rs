@@ -2,5 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod explore;
 pub mod plan;
+pub mod report;
 pub mod scenario;

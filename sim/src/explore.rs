@@ -107,8 +107,17 @@ pub fn explore<I: Iterator<Item = Job> + Send>(
 ) {
     let threads = threads.max(1);
     let window = threads * WINDOW_PER_THREAD;
-    let state = State { jobs: Some(jobs), taken: 0, delivered: 0, running: 0, waiting: BTreeMap::new() };
-    let pool = Pool { state: Mutex::new(state), changed: Condvar::new() };
+    let state = State {
+        jobs: Some(jobs),
+        taken: 0,
+        delivered: 0,
+        running: 0,
+        waiting: BTreeMap::new(),
+    };
+    let pool = Pool {
+        state: Mutex::new(state),
+        changed: Condvar::new(),
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| pool.work(runner, options, window));
@@ -128,7 +137,9 @@ impl<I: Iterator<Item = Job>> Pool<I> {
     }
 
     fn wait<'a>(&self, guard: MutexGuard<'a, State<I>>) -> MutexGuard<'a, State<I>> {
-        self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        self.changed
+            .wait(guard)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work(&self, runner: &dyn Runner, options: &RunOptions, window: usize) {
@@ -150,7 +161,13 @@ impl<I: Iterator<Item = Job>> Pool<I> {
             let output = run_job(&job, runner, options);
             state = self.lock();
             state.running -= 1;
-            state.waiting.insert(index, Done { plan: job.plan, output });
+            state.waiting.insert(
+                index,
+                Done {
+                    plan: job.plan,
+                    output,
+                },
+            );
             self.changed.notify_all();
         }
     }
@@ -198,7 +215,11 @@ pub fn run_caught(plan: &Plan, runner: &dyn Runner, options: &RunOptions) -> Run
             .unwrap_or("no message");
         let reason = format!("the testbed panicked: {text}");
         let result = RunResult::internal_error(plan, reason);
-        RunOutput { result, history: Vec::new(), events: Vec::new() }
+        RunOutput {
+            result,
+            history: Vec::new(),
+            events: Vec::new(),
+        }
     })
 }
 
@@ -206,7 +227,10 @@ pub fn run_caught(plan: &Plan, runner: &dyn Runner, options: &RunOptions) -> Run
 fn judge_repetition(first: &mut RunOutput, second: &RunOutput) {
     let (one, two) = (&first.result, &second.result);
     let reason = if one.trace_hash != two.trace_hash {
-        format!("two runs of this plan differ: trace {} and {}", one.trace_hash, two.trace_hash)
+        format!(
+            "two runs of this plan differ: trace {} and {}",
+            one.trace_hash, two.trace_hash
+        )
     } else if !equal_but_for_wall_time(one, two) {
         "two runs with one trace hash have different results".to_string()
     } else if first.history != second.history {
@@ -215,11 +239,14 @@ fn judge_repetition(first: &mut RunOutput, second: &RunOutput) {
         return;
     };
     first.result.verdict = Verdict::Nondeterminism;
-    first.result.reason = format!("{reason}; `vetcd-sim verify` shows the first event that differs");
+    first.result.reason =
+        format!("{reason}; `vetcd-sim verify` shows the first event that differs");
 }
 
 fn equal_but_for_wall_time(one: &RunResult, two: &RunResult) -> bool {
-    let two = RunResult { wall_time: one.wall_time, ..two.clone() };
+    let two = RunResult {
+        wall_time: one.wall_time,
+        ..two.clone()
+    };
     *one == two
 }
-

@@ -2,6 +2,8 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
+pub mod compare;
 pub mod explore;
 pub mod plan;
 pub mod report;

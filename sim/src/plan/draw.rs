@@ -23,7 +23,8 @@ impl Stream {
         key[..8].copy_from_slice(&seed.to_le_bytes());
         // Three FNV-1a hashes of the name from different starting points fill the rest of the key.
         for (lane, bytes) in key[8..].chunks_exact_mut(8).enumerate() {
-            let mut hash = 0xcbf2_9ce4_8422_2325 ^ (lane as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut hash =
+                0xcbf2_9ce4_8422_2325 ^ (lane as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             for byte in name.bytes() {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }
@@ -125,7 +126,11 @@ fn draw_workloads(scenario: &Scenario, seed: u64) -> Vec<PlannedWorkload> {
             *count += 1;
             let name = format!("{}-{count}", workload.kind());
             let seed = sub_seed(seed, &format!("workload/{name}"));
-            PlannedWorkload { name, seed, workload: workload.clone() }
+            PlannedWorkload {
+                name,
+                seed,
+                workload: workload.clone(),
+            }
         })
         .collect()
 }
@@ -161,15 +166,26 @@ fn purpose_of(rule: &FaultRule) -> String {
         return format!("fault/{}", rule.name);
     }
     let range = |drawn: &Drawn| {
-        format!("{}..{}", format_duration(drawn.min), format_duration(drawn.max))
+        format!(
+            "{}..{}",
+            format_duration(drawn.min),
+            format_duration(drawn.max)
+        )
     };
     let parameters = rule.fault.parameters(range);
-    format!("fault/{} on {} at {} {parameters:?}", rule.fault.kind(), rule.on, range(&rule.at))
+    format!(
+        "fault/{} on {} at {} {parameters:?}",
+        rule.fault.kind(),
+        rule.on,
+        range(&rule.at)
+    )
 }
 
 fn draw_swarm(scenario: &Scenario, swarm: &Swarm, seed: u64) -> Vec<PlannedFault> {
     let count = Stream::new(seed, "swarm").up_to(u64::from(swarm.budget));
-    (1..=count).map(|number| draw_swarm_fault(scenario, swarm, seed, number)).collect()
+    (1..=count)
+        .map(|number| draw_swarm_fault(scenario, swarm, seed, number))
+        .collect()
 }
 
 fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) -> PlannedFault {
@@ -179,9 +195,15 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
     let run = scenario.time.run;
     let kind = stream.pick(&swarm.faults);
     let on = stream.pick(&swarm_targets(members));
-    let at = stream.between(&Drawn { min: run / 20, max: run * 9 / 10 });
+    let at = stream.between(&Drawn {
+        min: run / 20,
+        max: run * 9 / 10,
+    });
     let longest = (run / 6).min(Duration::from_secs(15));
-    let lasts = stream.between(&Drawn { min: longest / 20, max: longest });
+    let lasts = stream.between(&Drawn {
+        min: longest / 20,
+        max: longest,
+    });
     let latency_max = Duration::from_secs(1).min(run);
     let fault = match kind {
         "partition" => {
@@ -192,9 +214,14 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
                 Shape::OneWay(Direction::Out),
                 Shape::Partial { with },
             ];
-            Fault::Partition { lasts, shape: stream.pick(&shapes) }
+            Fault::Partition {
+                lasts,
+                shape: stream.pick(&shapes),
+            }
         }
-        "crash" => Fault::Crash { restart_after: lasts },
+        "crash" => Fault::Crash {
+            restart_after: lasts,
+        },
         "power-loss" => Fault::PowerLoss {
             restart_after: lasts,
             unsynced: scenario.disk.power_loss.unsynced,
@@ -202,14 +229,23 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
         },
         "pause" => Fault::Pause { lasts },
         "slow-fsync" => {
-            let latency = stream.between(&Drawn { min: latency_max / 20, max: latency_max });
+            let latency = stream.between(&Drawn {
+                min: latency_max / 20,
+                max: latency_max,
+            });
             Fault::SlowFsync { lasts, latency }
         }
         "fsync-lies" => Fault::FsyncLies { lasts: Some(lasts) },
         other => unreachable!("`{other}` is no documented kind"),
     };
     let name = format!("swarm-{number}");
-    PlannedFault { name, at, on, seed: sub_seed(seed, &purpose), fault }
+    PlannedFault {
+        name,
+        at,
+        on,
+        seed: sub_seed(seed, &purpose),
+        fault,
+    }
 }
 
 fn swarm_targets(members: u32) -> Vec<Target> {

@@ -119,7 +119,10 @@ impl DefectChoice {
             }
         };
         vetcd::defects::Defects::by_name([name])?;
-        Ok(DefectChoice { name: name.to_string(), member })
+        Ok(DefectChoice {
+            name: name.to_string(),
+            member,
+        })
     }
 }
 
@@ -163,14 +166,21 @@ impl Plan {
         names.dedup();
         let mut choices = Vec::new();
         for name in names {
-            let having = self.members.iter().filter(|member| member.defects.contains(name));
+            let having = self
+                .members
+                .iter()
+                .filter(|member| member.defects.contains(name));
             let numbers: Vec<u32> = having.map(|member| member.number).collect();
             if numbers.len() == self.members.len() {
-                choices.push(DefectChoice { name: name.clone(), member: None });
+                choices.push(DefectChoice {
+                    name: name.clone(),
+                    member: None,
+                });
             } else {
-                choices.extend(
-                    numbers.iter().map(|n| DefectChoice { name: name.clone(), member: Some(*n) }),
-                );
+                choices.extend(numbers.iter().map(|n| DefectChoice {
+                    name: name.clone(),
+                    member: Some(*n),
+                }));
             }
         }
         choices
@@ -178,7 +188,10 @@ impl Plan {
 
     /// The command that repeats this run from its scenario.
     pub fn replay_line(&self) -> String {
-        let mut line = format!("vetcd-sim replay {}", quoted(&format!("{}@{}", self.seed, self.path)));
+        let mut line = format!(
+            "vetcd-sim replay {}",
+            quoted(&format!("{}@{}", self.seed, self.path))
+        );
         for set in &self.overrides {
             line += &format!(" --set {}", quoted(set));
         }

@@ -14,22 +14,43 @@ use crate::scenario::schema::{
 use crate::scenario::source::{self, Problem, Value};
 use crate::scenario::{ScenarioError, ServerFlags, Source, read_tables, read_text, sections};
 
-const SEED: KeyDoc =
-    required("seed", Kind::Count { min: 0, max: i64::MAX as u64 }, "The seed of its own draws.");
+const SEED: KeyDoc = required(
+    "seed",
+    Kind::Count {
+        min: 0,
+        max: i64::MAX as u64,
+    },
+    "The seed of its own draws.",
+);
 
 /// The keys of `[[member]]` in a plan.
 const MEMBER: Table = Table {
     name: "member",
     doc: "One member and what is peculiar to it.",
     groups: &[&[
-        required("number", Kind::Count { min: 1, max: MEMBERS_MAX as u64 }, "From 1, in order."),
-        required("clock-offset", Kind::Offset, "How far its wall clock is ahead of true time."),
+        required(
+            "number",
+            Kind::Count {
+                min: 1,
+                max: MEMBERS_MAX as u64,
+            },
+            "From 1, in order.",
+        ),
+        required(
+            "clock-offset",
+            Kind::Offset,
+            "How far its wall clock is ahead of true time.",
+        ),
         required(
             "clock-drift-ppm",
             Kind::Signed { max: 500_000 },
             "How fast its clocks run, in parts per million.",
         ),
-        required("defects", Kind::Texts, "Deliberate mistakes built into it, by name."),
+        required(
+            "defects",
+            Kind::Texts,
+            "Deliberate mistakes built into it, by name.",
+        ),
     ]],
 };
 
@@ -38,20 +59,48 @@ pub const PLAN: Table = Table {
     name: "plan",
     doc: "One run with every choice made.",
     groups: &[&[
-        required("version", Kind::Count { min: 1, max: u32::MAX as u64 }, "Version of the format."),
+        required(
+            "version",
+            Kind::Count {
+                min: 1,
+                max: u32::MAX as u64,
+            },
+            "Version of the format.",
+        ),
         required("scenario", Kind::Text, "The scenario's name."),
         required("path", Kind::Text, "The scenario's path."),
         required("description", Kind::Text, "What the scenario is for."),
         SEED,
-        required("overrides", Kind::Texts, "The `--set` overrides that went into it."),
-        required("cluster", Kind::Table(&schema::CLUSTER), schema::CLUSTER.doc),
+        required(
+            "overrides",
+            Kind::Texts,
+            "The `--set` overrides that went into it.",
+        ),
+        required(
+            "cluster",
+            Kind::Table(&schema::CLUSTER),
+            schema::CLUSTER.doc,
+        ),
         required("time", Kind::Table(&schema::TIME), schema::TIME.doc),
-        required("network", Kind::Table(&schema::NETWORK), schema::NETWORK.doc),
+        required(
+            "network",
+            Kind::Table(&schema::NETWORK),
+            schema::NETWORK.doc,
+        ),
         required("disk", Kind::Table(&schema::DISK), schema::DISK.doc),
         required("expect", Kind::Table(&schema::EXPECT), schema::EXPECT.doc),
         required("member", Kind::Tables(&[MEMBER]), "The members."),
-        required("workload", Kind::Tables(schema::WORKLOADS), "What the clients do."),
-        schema::key("fault", Kind::Tables(schema::FAULTS), "none", "What goes wrong, and when."),
+        required(
+            "workload",
+            Kind::Tables(schema::WORKLOADS),
+            "What the clients do.",
+        ),
+        schema::key(
+            "fault",
+            Kind::Tables(schema::FAULTS),
+            "none",
+            "What goes wrong, and when.",
+        ),
     ]],
 };
 
@@ -74,7 +123,10 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong with it, rendered with its line.
     pub fn parse(name: &str, text: &str, flags: &dyn ServerFlags) -> Result<Plan, ScenarioError> {
-        let sources = [Source { name: name.to_string(), text: text.to_string() }];
+        let sources = [Source {
+            name: name.to_string(),
+            text: text.to_string(),
+        }];
         read(text, flags).map_err(|problem| ScenarioError::new(&problem, &sources))
     }
 }
@@ -94,16 +146,28 @@ fn read(text: &str, flags: &dyn ServerFlags) -> Result<Plan, Problem> {
         }
         Some(node) => match node.value {
             Value::Integer(version) => (version, node.place.clone()),
-            _ => return Err(Problem::at(node.place.clone(), "`version` is a whole number")),
+            _ => {
+                return Err(Problem::at(
+                    node.place.clone(),
+                    "`version` is a whole number",
+                ));
+            }
         },
     };
     if version.0 != i64::from(VERSION) {
-        let message = format!("this plan has version {}, and this build reads {VERSION}", version.0);
-        return Err(Problem::at(version.1, message)
-            .help("run the scenario again to get a plan of this build, or use the build that wrote it"));
+        let message = format!(
+            "this plan has version {}, and this build reads {VERSION}",
+            version.0
+        );
+        return Err(Problem::at(version.1, message).help(
+            "run the scenario again to get a plan of this build, or use the build that wrote it",
+        ));
     }
     if cut_short {
-        let end = source::Place { source: 0, span: text.trim_end().len()..text.trim_end().len() };
+        let end = source::Place {
+            source: 0,
+            span: text.trim_end().len()..text.trim_end().len(),
+        };
         return Err(Problem::at(end, "the plan is cut short").help(format!(
             "a plan's last line is `{LAST_LINE}`; if nothing is missing, add it"
         )));
@@ -117,8 +181,11 @@ fn build(root: &source::Node, flags: &dyn ServerFlags) -> Result<Plan, Problem> 
     let cluster = sections::cluster(&fields, flags)?;
     let time = sections::time(&fields)?;
     let disk = sections::disk(&fields)?;
-    let context =
-        FaultContext { members: cluster.members, run: time.run, power_loss: disk.power_loss };
+    let context = FaultContext {
+        members: cluster.members,
+        run: time.run,
+        power_loss: disk.power_loss,
+    };
     let plan = Plan {
         scenario: fields.text("scenario")?,
         path: fields.text("path")?,
@@ -162,7 +229,10 @@ fn members(root: &Fields<'_>, count: u32) -> Result<Vec<PlannedMember>, Problem>
     if members.len() != count as usize {
         return Err(Problem::at(
             root.place_of("cluster"),
-            format!("the cluster has {count} members and [[member]] lists {}", members.len()),
+            format!(
+                "the cluster has {count} members and [[member]] lists {}",
+                members.len()
+            ),
         ));
     }
     Ok(members)
@@ -173,15 +243,21 @@ fn workloads(root: &Fields<'_>) -> Result<Vec<PlannedWorkload>, Problem> {
     for node in read_tables(root, "workload", WORKLOADS_MAX)? {
         let (fields, workload) = sections::workload(node, WORKLOAD_EXTRA)?;
         let name = fields.text("name")?;
-        workloads.push(PlannedWorkload { name, seed: fields.count("seed")?, workload });
+        workloads.push(PlannedWorkload {
+            name,
+            seed: fields.count("seed")?,
+            workload,
+        });
         fields.finish();
     }
     Ok(workloads)
 }
 
 fn faults(root: &Fields<'_>, context: &FaultContext) -> Result<Vec<PlannedFault>, Problem> {
-    let time: TimeReader<Duration> =
-        TimeReader { read: |fields, key| fields.duration(key), longest: |time| *time };
+    let time: TimeReader<Duration> = TimeReader {
+        read: |fields, key| fields.duration(key),
+        longest: |time| *time,
+    };
     let mut faults: Vec<PlannedFault> = Vec::new();
     for node in read_tables(root, "fault", FAULTS_MAX + 64)? {
         let read = read_fault(node, FAULT_EXTRA, context, &time)?;
@@ -190,10 +266,19 @@ fn faults(root: &Fields<'_>, context: &FaultContext) -> Result<Vec<PlannedFault>
         })?;
         if faults.iter().any(|fault| fault.name == name) {
             let place = read.fields.place_of("name");
-            return Err(Problem::at(place, format!("two faults are called \"{name}\"")));
+            return Err(Problem::at(
+                place,
+                format!("two faults are called \"{name}\""),
+            ));
         }
         let seed = read.fields.count("seed")?;
-        faults.push(PlannedFault { name, at: read.at, on: read.on, seed, fault: read.fault });
+        faults.push(PlannedFault {
+            name,
+            at: read.at,
+            on: read.on,
+            seed,
+            fault: read.fault,
+        });
         read.fields.finish();
     }
     faults.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.name.cmp(&b.name)));

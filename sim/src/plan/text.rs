@@ -48,9 +48,15 @@ impl Plan {
         out.key("seed", self.seed);
         out.key("overrides", list(&self.overrides));
         self.write_world(&mut out);
-        self.members.iter().for_each(|member| write_member(&mut out, member));
-        self.workloads.iter().for_each(|workload| write_workload(&mut out, workload));
-        self.faults.iter().for_each(|fault| write_fault(&mut out, fault));
+        self.members
+            .iter()
+            .for_each(|member| write_member(&mut out, member));
+        self.workloads
+            .iter()
+            .for_each(|workload| write_workload(&mut out, workload));
+        self.faults
+            .iter()
+            .for_each(|fault| write_fault(&mut out, fault));
         out.0 += &format!("\n{LAST_LINE}\n");
         out.0
     }
@@ -64,7 +70,10 @@ impl Plan {
         }
         out.table("[time]");
         out.key("run", quote(format_duration(self.time.run)));
-        out.key("recover-within", quote(format_duration(self.time.recover_within)));
+        out.key(
+            "recover-within",
+            quote(format_duration(self.time.recover_within)),
+        );
         out.table("[network]");
         let (p50, p99) = (self.network.latency_p50, self.network.latency_p99);
         let (p50, p99) = (quote(format_duration(p50)), quote(format_duration(p99)));
@@ -78,7 +87,10 @@ impl Plan {
         let power_loss = self.disk.power_loss;
         let unsynced = quote(power_loss.unsynced.name());
         let torn_sector = power_loss.torn_sector;
-        out.key("power-loss", format!("{{ unsynced = {unsynced}, torn-sector = {torn_sector} }}"));
+        out.key(
+            "power-loss",
+            format!("{{ unsynced = {unsynced}, torn-sector = {torn_sector} }}"),
+        );
         out.table("[expect]");
         out.key("consistency", quote(self.expect.consistency.name()));
         match self.expect.lost_writes {
@@ -109,7 +121,10 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("keys", kv.keys);
             out.key("value-size", kv.value_size);
             out.key("timeout", quote(format_duration(kv.timeout)));
-            let weights = kv.mix.weights().map(|(name, weight)| format!("{name} = {weight}"));
+            let weights = kv
+                .mix
+                .weights()
+                .map(|(name, weight)| format!("{name} = {weight}"));
             out.key("mix", format!("{{ {} }}", weights.join(", ")));
         }
         Workload::Compact(compact) => {

@@ -20,7 +20,13 @@ pub fn directory(out: &Path, plan: &Plan) -> PathBuf {
     for defect in plan.defects() {
         name += &format!("-{defect}");
     }
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-@".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let name: String = name.chars().map(plain).take(150).collect();
     out.join(name)
 }
@@ -35,7 +41,10 @@ pub fn write(out: &Path, plan: &Plan, result: &RunResult, history: &[u8]) -> io:
     let plan_toml = plan.to_toml();
     write_file(&directory.join("plan.toml"), plan_toml.as_bytes())?;
     write_file(&directory.join("history.jsonl"), history)?;
-    write_file(&directory.join("result.json"), json::result(result, &plan_toml).as_bytes())?;
+    write_file(
+        &directory.join("result.json"),
+        json::result(result, &plan_toml).as_bytes(),
+    )?;
     Ok(directory)
 }
 

@@ -6,7 +6,10 @@ use super::terminal::loss_text;
 
 /// Many runs: a table, and a section for each that did not pass.
 pub fn runs(results: &[RunResult]) -> String {
-    let passed = results.iter().filter(|result| result.verdict == Verdict::Pass).count();
+    let passed = results
+        .iter()
+        .filter(|result| result.verdict == Verdict::Pass)
+        .count();
     let mut out = format!(
         "## {}: {} passed\n\n",
         counted(results.len() as u64, "run"),
@@ -30,7 +33,10 @@ pub fn runs(results: &[RunResult]) -> String {
         );
     }
     out += "\nLatencies are modelled: they come from the simulated disk and network.\n";
-    for result in results.iter().filter(|result| result.verdict != Verdict::Pass) {
+    for result in results
+        .iter()
+        .filter(|result| result.verdict != Verdict::Pass)
+    {
         out += &failure(result);
     }
     out
@@ -47,7 +53,11 @@ fn failure(result: &RunResult) -> String {
     if let Some(loss) = loss_text(result) {
         out += &format!("{loss}\n\n");
     }
-    for check in result.checks.iter().filter(|check| check.verdict != CheckVerdict::Pass) {
+    for check in result
+        .checks
+        .iter()
+        .filter(|check| check.verdict != CheckVerdict::Pass)
+    {
         out += &format!("- **{}**: {}\n", cell(&check.name), check.text);
         if !check.detail.is_empty() {
             out += &format!("\n  ```text\n  {}\n  ```\n", check.detail.join("\n  "));

@@ -12,7 +12,7 @@ pub mod style;
 pub mod terminal;
 
 pub use result::{
-    CheckResult, CheckVerdict, FiredFault, LatencySummary, LeaderChange, LostWritesFound,
-    Operations, RunResult, Syncs, Verdict,
+    CheckResult, CheckVerdict, FiredFault, JudgedHistory, LatencySummary, LeaderChange,
+    LostWritesFound, Operations, RunResult, Syncs, Verdict,
 };
 pub use style::Style;

@@ -194,7 +194,11 @@ impl LatencySummary {
             let rank = (latencies.len() * percent).div_ceil(100).max(1);
             latencies.get(rank - 1).copied().unwrap_or_default()
         };
-        LatencySummary { count: latencies.len() as u64, p50: rank(50), p99: rank(99) }
+        LatencySummary {
+            count: latencies.len() as u64,
+            p50: rank(50),
+            p99: rank(99),
+        }
     }
 }
 
@@ -291,6 +295,15 @@ pub struct CheckResult {
     pub counterexample: Option<serde_json::Value>,
 }
 
+/// What is said about a history that was recorded elsewhere.
+#[derive(Clone, Debug)]
+pub struct JudgedHistory {
+    /// What is in it.
+    pub operations: Operations,
+    /// What each check says.
+    pub checks: Vec<CheckResult>,
+}
+
 impl RunResult {
     /// A result that says nothing yet but which run it is of; its verdict is an internal error until
     /// somebody knows better.
@@ -327,7 +340,10 @@ impl RunResult {
 
     /// A run that the testbed itself could not do.
     pub fn internal_error(plan: &Plan, reason: impl Into<String>) -> RunResult {
-        RunResult { reason: reason.into(), ..RunResult::of(plan) }
+        RunResult {
+            reason: reason.into(),
+            ..RunResult::of(plan)
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::result::{CheckVerdict, FiredFault, LatencySummary, RunResult, Verdict};
+use super::result::{
+    CheckResult, CheckVerdict, FiredFault, JudgedHistory, LatencySummary, RunResult, Verdict,
+};
 use super::style::{Style, Tone, counted, moment, rounded, significant, thousands};
 
 /// The most timeline lines shown; the rest is in `result.json`.
@@ -14,7 +16,7 @@ pub fn single(result: &RunResult, style: Style, speed: bool) -> String {
     let mut out = head(result, style);
     out += &timeline(result, style);
     out += &numbers(result, style);
-    out += &checks(result, style);
+    out += &checks(&result.checks, style);
     out += &verdict(result, style);
     if speed {
         out += &speed_line(result, style);
@@ -34,8 +36,18 @@ fn head(result: &RunResult, style: Style) -> String {
         counted(u64::from(result.members), "member"),
         format!("{} disk", result.disk_profile),
     ];
-    facts.extend(result.server.iter().map(|(flag, value)| format!("{flag} {value}")));
-    facts.extend(result.defects.iter().map(|defect| format!("defect {defect}")));
+    facts.extend(
+        result
+            .server
+            .iter()
+            .map(|(flag, value)| format!("{flag} {value}")),
+    );
+    facts.extend(
+        result
+            .defects
+            .iter()
+            .map(|defect| format!("defect {defect}")),
+    );
     out += &style.line(Tone::Good, "Run", &facts.join(" · "));
     out
 }
@@ -62,7 +74,10 @@ fn timeline(result: &RunResult, style: Style) -> String {
         out += &style.line(Tone::Name, word, &format!("{:>9}  {text}", moment(*at)));
     }
     if entries.len() > TIMELINE_MAX {
-        let more = format!("… and {} more, see result.json", entries.len() - TIMELINE_MAX);
+        let more = format!(
+            "… and {} more, see result.json",
+            entries.len() - TIMELINE_MAX
+        );
         out += &style.line(Tone::Dim, "", &more);
     }
     out
@@ -109,7 +124,11 @@ fn numbers(result: &RunResult, style: Style) -> String {
     );
     let mut out = style.line(Tone::Name, "Operations", &counts);
     let latency = |name: &str, summary: &LatencySummary| {
-        format!("{name} p50 {} p99 {}", rounded(summary.p50), rounded(summary.p99))
+        format!(
+            "{name} p50 {} p99 {}",
+            rounded(summary.p50),
+            rounded(summary.p99)
+        )
     };
     let latencies = format!(
         "{} · {} (modelled, {} disk)",
@@ -135,10 +154,29 @@ fn numbers(result: &RunResult, style: Style) -> String {
     out
 }
 
-fn checks(result: &RunResult, style: Style) -> String {
+/// What is said about a history recorded elsewhere.
+pub fn history(shown: &str, judged: &JudgedHistory, verdict: Verdict, style: Style) -> String {
+    let operations = &judged.operations;
+    let counts = format!(
+        "{shown}: {} ok · {} failed · {} unknown",
+        thousands(operations.ok),
+        thousands(operations.failed),
+        thousands(operations.unknown)
+    );
+    let mut out = style.line(Tone::Good, "History", &counts);
+    out += &checks(&judged.checks, style);
+    let (tone, word) = word_of(verdict);
+    out + &style.line(tone, word, verdict.doc())
+}
+
+fn checks(checks: &[CheckResult], style: Style) -> String {
     let mut out = String::new();
-    let width = result.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    for (row, check) in result.checks.iter().enumerate() {
+    let width = checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
+    for (row, check) in checks.iter().enumerate() {
         let mark = match check.verdict {
             CheckVerdict::Pass => style.paint(Tone::Good, "✓"),
             CheckVerdict::Fail => style.paint(Tone::Bad, "✗"),
@@ -181,7 +219,11 @@ pub fn loss_text(result: &RunResult) -> Option<String> {
     if lost.count == 0 {
         return None;
     }
-    let kind = if lost.expected { "expected loss" } else { "loss" };
+    let kind = if lost.expected {
+        "expected loss"
+    } else {
+        "loss"
+    };
     let age = rounded(lost.worst_age);
     let mut text = format!(
         "{kind}: {}, the oldest acknowledged {age} before",
@@ -224,7 +266,11 @@ pub fn speed_line(result: &RunResult, style: Style) -> String {
 /// One run among many, in a line; a failure adds its reason and the line that replays it.
 pub fn brief(result: &RunResult, style: Style) -> String {
     let (tone, word) = word_of(result.verdict);
-    let mut text = format!("{} seed {}", style.paint(Tone::Name, &result.scenario), result.seed);
+    let mut text = format!(
+        "{} seed {}",
+        style.paint(Tone::Name, &result.scenario),
+        result.seed
+    );
     text += &format!("  {} ok", thousands(result.operations.ok));
     if result.operations.unknown > 0 {
         text += &format!(", {} unknown", thousands(result.operations.unknown));
@@ -233,8 +279,15 @@ pub fn brief(result: &RunResult, style: Style) -> String {
         text += &format!(", recovered in {}", rounded(recovery));
     }
     if result.lost_writes.count > 0 {
-        let expected = if result.lost_writes.expected { "expected loss of" } else { "lost" };
-        text += &format!(", {expected} {}", counted(result.lost_writes.count, "write"));
+        let expected = if result.lost_writes.expected {
+            "expected loss of"
+        } else {
+            "lost"
+        };
+        text += &format!(
+            ", {expected} {}",
+            counted(result.lost_writes.count, "write")
+        );
     }
     let hash: String = result.trace_hash.chars().take(12).collect();
     if !hash.is_empty() {
@@ -278,9 +331,13 @@ impl Summary {
         row.operations += result.operations.total();
         row.lossy += u64::from(result.lost_writes.count > 0);
         row.lost_worst = row.lost_worst.max(result.lost_writes.count);
-        row.recovery_worst = row.recovery_worst.max(result.recovery_time.unwrap_or_default());
+        row.recovery_worst = row
+            .recovery_worst
+            .max(result.recovery_time.unwrap_or_default());
         if result.verdict != Verdict::Pass {
-            let at = self.worst.partition_point(|known| known.verdict >= result.verdict);
+            let at = self
+                .worst
+                .partition_point(|known| known.verdict >= result.verdict);
             self.worst.insert(at, result.clone());
             self.worst.truncate(WORST_MAX);
         }
@@ -299,7 +356,10 @@ impl Summary {
 
     /// How many runs ended so.
     pub fn count(&self, verdict: Verdict) -> u64 {
-        self.rows.values().filter_map(|row| row.verdicts.get(&verdict)).sum()
+        self.rows
+            .values()
+            .filter_map(|row| row.verdicts.get(&verdict))
+            .sum()
     }
 
     /// The table and the worst runs.
@@ -309,13 +369,21 @@ impl Summary {
             out += &self.table(style);
         }
         let mut parts = vec![format!("{} passed", thousands(self.count(Verdict::Pass)))];
-        for verdict in Verdict::ALL.iter().rev().filter(|verdict| **verdict != Verdict::Pass) {
+        for verdict in Verdict::ALL
+            .iter()
+            .rev()
+            .filter(|verdict| **verdict != Verdict::Pass)
+        {
             match self.count(*verdict) {
                 0 => {}
                 count => parts.push(format!("{} {}", thousands(count), verdict.name())),
             }
         }
-        let tone = if self.verdict() == Verdict::Pass { Tone::Good } else { Tone::Bad };
+        let tone = if self.verdict() == Verdict::Pass {
+            Tone::Good
+        } else {
+            Tone::Bad
+        };
         let text = format!("{}: {}", counted(self.runs(), "run"), parts.join(", "));
         out += &style.line(tone, "Summary", &text);
         for result in &self.worst {
@@ -325,10 +393,22 @@ impl Summary {
     }
 
     fn table(&self, style: Style) -> String {
-        let width = self.rows.keys().map(String::len).max().unwrap_or(0).max("scenario".len());
+        let width = self
+            .rows
+            .keys()
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+            .max("scenario".len());
         let header = format!(
             "{:<width$} {:>8} {:>8} {:>8} {:>11} {:>10} {:>10} {:>13}",
-            "scenario", "runs", "passed", "failed", "operations", "lossy runs", "worst loss",
+            "scenario",
+            "runs",
+            "passed",
+            "failed",
+            "operations",
+            "lossy runs",
+            "worst loss",
             "slow recovery"
         );
         let mut out = style.line(Tone::Dim, "", &header);

@@ -109,25 +109,32 @@ impl<T> Fault<T> {
     /// Replaces each time by `change(key, time)`.
     pub fn map<U>(&self, mut change: impl FnMut(&'static str, &T) -> U) -> Fault<U> {
         match self {
-            Fault::Partition { lasts, shape } => {
-                Fault::Partition { lasts: change("for", lasts), shape: *shape }
-            }
-            Fault::Crash { restart_after } => {
-                Fault::Crash { restart_after: change("restart-after", restart_after) }
-            }
-            Fault::PowerLoss { restart_after, unsynced, torn_sector } => Fault::PowerLoss {
+            Fault::Partition { lasts, shape } => Fault::Partition {
+                lasts: change("for", lasts),
+                shape: *shape,
+            },
+            Fault::Crash { restart_after } => Fault::Crash {
+                restart_after: change("restart-after", restart_after),
+            },
+            Fault::PowerLoss {
+                restart_after,
+                unsynced,
+                torn_sector,
+            } => Fault::PowerLoss {
                 restart_after: change("restart-after", restart_after),
                 unsynced: *unsynced,
                 torn_sector: *torn_sector,
             },
-            Fault::Pause { lasts } => Fault::Pause { lasts: change("for", lasts) },
+            Fault::Pause { lasts } => Fault::Pause {
+                lasts: change("for", lasts),
+            },
             Fault::SlowFsync { lasts, latency } => Fault::SlowFsync {
                 lasts: change("for", lasts),
                 latency: change("latency", latency),
             },
-            Fault::FsyncLies { lasts } => {
-                Fault::FsyncLies { lasts: lasts.as_ref().map(|lasts| change("for", lasts)) }
-            }
+            Fault::FsyncLies { lasts } => Fault::FsyncLies {
+                lasts: lasts.as_ref().map(|lasts| change("for", lasts)),
+            },
         }
     }
 
@@ -135,18 +142,31 @@ impl<T> Fault<T> {
     pub fn parameters(&self, time: impl Fn(&T) -> String) -> Vec<(&'static str, Parameter)> {
         let mut out = Vec::new();
         match self {
-            Fault::Partition { shape: Shape::TwoWay, .. } => {
+            Fault::Partition {
+                shape: Shape::TwoWay,
+                ..
+            } => {
                 out.push(("shape", Parameter::Word("two-way".into())));
             }
-            Fault::Partition { shape: Shape::OneWay(direction), .. } => {
+            Fault::Partition {
+                shape: Shape::OneWay(direction),
+                ..
+            } => {
                 out.push(("shape", Parameter::Word("one-way".into())));
                 out.push(("direction", Parameter::Word(direction.name().into())));
             }
-            Fault::Partition { shape: Shape::Partial { with }, .. } => {
+            Fault::Partition {
+                shape: Shape::Partial { with },
+                ..
+            } => {
                 out.push(("shape", Parameter::Word("partial".into())));
                 out.push(("with", Parameter::Word(with.to_string())));
             }
-            Fault::PowerLoss { unsynced, torn_sector, .. } => {
+            Fault::PowerLoss {
+                unsynced,
+                torn_sector,
+                ..
+            } => {
                 out.push(("unsynced", Parameter::Word(unsynced.name().into())));
                 out.push(("torn-sector", Parameter::Number(u64::from(*torn_sector))));
             }
@@ -164,8 +184,13 @@ impl Fault<Duration> {
             Fault::Partition { lasts, .. }
             | Fault::Pause { lasts }
             | Fault::SlowFsync { lasts, .. }
-            | Fault::Crash { restart_after: lasts }
-            | Fault::PowerLoss { restart_after: lasts, .. } => Some(*lasts),
+            | Fault::Crash {
+                restart_after: lasts,
+            }
+            | Fault::PowerLoss {
+                restart_after: lasts,
+                ..
+            } => Some(*lasts),
             Fault::FsyncLies { lasts } => *lasts,
         }
     }
@@ -202,7 +227,11 @@ pub struct TimeReader<T> {
 ///
 /// # Errors
 /// When its kind is missing or unknown.
-pub fn table_of(node: &Node, tables: &'static [Table], what: &str) -> Result<&'static Table, Problem> {
+pub fn table_of(
+    node: &Node,
+    tables: &'static [Table],
+    what: &str,
+) -> Result<&'static Table, Problem> {
     let Value::Table(entries) = &node.value else {
         return Err(Problem::at(
             node.place.clone(),
@@ -215,17 +244,23 @@ pub fn table_of(node: &Node, tables: &'static [Table], what: &str) -> Result<&'s
     };
     let Some(kind) = node.get("kind") else {
         let names: Vec<_> = tables.iter().map(|table| table.name).collect();
-        if let Some((key, _)) = entries.iter().find(|(key, _)| {
-            tables.iter().all(|table| table.key(&key.name).is_none())
-        }) {
+        if let Some((key, _)) = entries
+            .iter()
+            .find(|(key, _)| tables.iter().all(|table| table.key(&key.name).is_none()))
+        {
             return Err(unknown_key(&key.name, &key.place, &["kind"], what));
         }
-        return Err(Problem::at(node.place.clone(), format!("`{what}` needs `kind`"))
-            .label("`kind` is missing here")
-            .help(format!("kinds of {what}: {}", names.join(", "))));
+        return Err(
+            Problem::at(node.place.clone(), format!("`{what}` needs `kind`"))
+                .label("`kind` is missing here")
+                .help(format!("kinds of {what}: {}", names.join(", "))),
+        );
     };
     let name = super::fields::choice_of(kind, &format!("kind of {what}"), kinds)?;
-    Ok(tables.iter().find(|table| table.name == name).expect("every kind has a table"))
+    Ok(tables
+        .iter()
+        .find(|table| table.name == name)
+        .expect("every kind has a table"))
 }
 
 /// One fault as read, before its name is settled.
@@ -262,11 +297,14 @@ pub fn read_fault<'a, T>(
     let on = target(&fields, "on", context.members)?;
     let at = (time.read)(&fields, "at")?;
     if (time.longest)(&at) >= context.run {
-        return Err(Problem::at(fields.place_of("at"), "the fault would fire after the run's end")
-            .help(format!(
-                "the run lasts {}; fire before that, or raise `run` in [time]",
-                super::units::format_duration(context.run)
-            )));
+        return Err(Problem::at(
+            fields.place_of("at"),
+            "the fault would fire after the run's end",
+        )
+        .help(format!(
+            "the run lasts {}; fire before that, or raise `run` in [time]",
+            super::units::format_duration(context.run)
+        )));
     }
     let read = |key| within_run(&fields, key, context, time);
     let fault = match table.name {
@@ -274,23 +312,39 @@ pub fn read_fault<'a, T>(
             lasts: read("for")?,
             shape: read_shape(&fields, context, on)?,
         },
-        "crash" => Fault::Crash { restart_after: read("restart-after")? },
+        "crash" => Fault::Crash {
+            restart_after: read("restart-after")?,
+        },
         "power-loss" => read_power_loss(&fields, context, read("restart-after")?)?,
-        "pause" => Fault::Pause { lasts: read("for")? },
-        "slow-fsync" => Fault::SlowFsync { lasts: read("for")?, latency: read("latency")? },
+        "pause" => Fault::Pause {
+            lasts: read("for")?,
+        },
+        "slow-fsync" => Fault::SlowFsync {
+            lasts: read("for")?,
+            latency: read("latency")?,
+        },
         "fsync-lies" => Fault::FsyncLies {
             lasts: fields.written("for").map(|_| read("for")).transpose()?,
         },
         other => unreachable!("`{other}` is no documented kind"),
     };
-    Ok(ReadFault { fields, name, on, at, fault })
+    Ok(ReadFault {
+        fields,
+        name,
+        on,
+        at,
+        fault,
+    })
 }
 
 fn name_of(node: &Node) -> Result<String, Problem> {
     let name = super::fields::text_of(node, "name")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || name.len() > 60 || !name.chars().all(plain) {
-        return Err(Problem::at(node.place.clone(), "a name is made of letters, digits and dashes"));
+        return Err(Problem::at(
+            node.place.clone(),
+            "a name is made of letters, digits and dashes",
+        ));
     }
     Ok(name.to_string())
 }
@@ -320,13 +374,12 @@ fn target(fields: &Fields<'_>, key: &'static str, members: u32) -> Result<Target
     })
 }
 
-fn read_shape(
-    fields: &Fields<'_>,
-    context: &FaultContext,
-    on: Target,
-) -> Result<Shape, Problem> {
+fn read_shape(fields: &Fields<'_>, context: &FaultContext, on: Target) -> Result<Shape, Problem> {
     if context.members < 2 {
-        return Err(Problem::at(fields.place().clone(), "a cluster of one cannot be partitioned"));
+        return Err(Problem::at(
+            fields.place().clone(),
+            "a cluster of one cannot be partitioned",
+        ));
     }
     let shape = fields.choice("shape")?;
     let only_for = |key: &'static str, wanted: &str| match fields.written(key) {
@@ -346,8 +399,11 @@ fn read_shape(
         }
         _ => {
             if fields.written("with").is_none() {
-                return Err(Problem::at(fields.place_of("shape"), "a partial partition needs `with`")
-                    .help("with = \"member 2\": the other end of the cut"));
+                return Err(Problem::at(
+                    fields.place_of("shape"),
+                    "a partial partition needs `with`",
+                )
+                .help("with = \"member 2\": the other end of the cut"));
             }
             let with = target(fields, "with", context.members)?;
             if with == on && matches!(on, Target::Member(_) | Target::Leader | Target::All) {
@@ -375,7 +431,11 @@ fn read_power_loss<T>(
         Some(_) => super::sections::torn_sector(fields)?,
         None => default.torn_sector,
     };
-    Ok(Fault::PowerLoss { restart_after, unsynced, torn_sector })
+    Ok(Fault::PowerLoss {
+        restart_after,
+        unsynced,
+        torn_sector,
+    })
 }
 
 /// Gives every unnamed fault its kind and number, and refuses two of one name.

@@ -46,27 +46,47 @@ impl<'a> Fields<'a> {
         let Value::Table(entries) = &node.value else {
             return Err(Problem::at(
                 node.place.clone(),
-                format!("`{}` is a table of keys, not {}", table.name, node.value.shape()),
+                format!(
+                    "`{}` is a table of keys, not {}",
+                    table.name,
+                    node.value.shape()
+                ),
             ));
         };
-        let fields = Fields { node, table, extra, read: RefCell::default() };
+        let fields = Fields {
+            node,
+            table,
+            extra,
+            read: RefCell::default(),
+        };
         for (key, _) in entries {
             if fields.doc(&key.name).is_none() {
-                return Err(unknown_key(&key.name, &key.place, &fields.known(), table.name));
+                return Err(unknown_key(
+                    &key.name,
+                    &key.place,
+                    &fields.known(),
+                    table.name,
+                ));
             }
         }
         Ok(fields)
     }
 
     fn known(&self) -> Vec<&'static str> {
-        let mut known: Vec<_> =
-            self.table.keys().chain(self.extra.iter()).map(|key| key.name).collect();
+        let mut known: Vec<_> = self
+            .table
+            .keys()
+            .chain(self.extra.iter())
+            .map(|key| key.name)
+            .collect();
         known.sort_unstable();
         known
     }
 
     fn doc(&self, name: &str) -> Option<&'static KeyDoc> {
-        self.table.key(name).or_else(|| self.extra.iter().find(|key| key.name == name))
+        self.table
+            .key(name)
+            .or_else(|| self.extra.iter().find(|key| key.name == name))
     }
 
     /// Where the table stands.
@@ -76,12 +96,18 @@ impl<'a> Fields<'a> {
 
     /// Where `key`'s value stands; the table's place when the key is absent.
     pub fn place_of(&self, key: &str) -> Place {
-        self.node.get(key).map_or_else(|| self.node.place.clone(), |node| node.place.clone())
+        self.node
+            .get(key)
+            .map_or_else(|| self.node.place.clone(), |node| node.place.clone())
     }
 
     /// The value of `key` as written, if it was.
     pub fn written(&self, key: &'static str) -> Option<&'a Node> {
-        assert!(self.doc(key).is_some(), "`{key}` of `{}` is documented", self.table.name);
+        assert!(
+            self.doc(key).is_some(),
+            "`{key}` of `{}` is documented",
+            self.table.name
+        );
         self.read.borrow_mut().insert(key);
         self.node.get(key)
     }
@@ -94,7 +120,9 @@ impl<'a> Fields<'a> {
         if let Some(node) = self.written(key) {
             return Ok(Cow::Borrowed(node));
         }
-        let doc = self.doc(key).expect("written() checked that the key is documented");
+        let doc = self
+            .doc(key)
+            .expect("written() checked that the key is documented");
         match doc.default {
             Some(default) => Ok(Cow::Owned(source::parse_value(NOWHERE, default, 0))),
             None => Err(self.missing(doc)),
@@ -102,16 +130,23 @@ impl<'a> Fields<'a> {
     }
 
     fn missing(&self, doc: &KeyDoc) -> Problem {
-        Problem::at(self.node.place.clone(), format!("`{}` needs `{}`", self.table.name, doc.name))
-            .label(format!("`{}` is missing here", doc.name))
-            .help(doc.doc)
+        Problem::at(
+            self.node.place.clone(),
+            format!("`{}` needs `{}`", self.table.name, doc.name),
+        )
+        .label(format!("`{}` is missing here", doc.name))
+        .help(doc.doc)
     }
 
     /// Checks that every documented key was read.
     pub fn finish(self) {
         let read = self.read.borrow();
         for key in self.known() {
-            assert!(read.contains(key), "`{key}` of `{}` is documented and read", self.table.name);
+            assert!(
+                read.contains(key),
+                "`{key}` of `{}` is documented and read",
+                self.table.name
+            );
         }
     }
 
@@ -130,7 +165,10 @@ impl<'a> Fields<'a> {
     /// When it is none.
     pub fn texts(&self, key: &'static str) -> Result<Vec<String>, Problem> {
         let node = self.value(key)?;
-        list_of(&node, key)?.iter().map(|node| text_of(node, key).map(str::to_string)).collect()
+        list_of(&node, key)?
+            .iter()
+            .map(|node| text_of(node, key).map(str::to_string))
+            .collect()
     }
 
     /// A string that `parse` understands.
@@ -175,7 +213,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is none.
     pub fn bandwidth(&self, key: &'static str) -> Result<Option<Bandwidth>, Problem> {
-        self.written(key).map(|node| parsed_node(node, key, &Bandwidth::parse)).transpose()
+        self.written(key)
+            .map(|node| parsed_node(node, key, &Bandwidth::parse))
+            .transpose()
     }
 
     /// A duration, or `{ between = [shortest, longest] }`.
@@ -186,22 +226,30 @@ impl<'a> Fields<'a> {
         let node = self.value(key)?;
         let Value::Table(entries) = &node.value else {
             let fixed = parsed_node(&node, key, &units::parse_duration)?;
-            return Ok(Drawn { min: fixed, max: fixed });
+            return Ok(Drawn {
+                min: fixed,
+                max: fixed,
+            });
         };
         if let Some((other, _)) = entries.iter().find(|(name, _)| name.name != "between") {
             return Err(unknown_key(&other.name, &other.place, &["between"], key));
         }
         let bounds = node.get("between").map_or(&[][..], Node::elements);
         let [min, max] = bounds else {
-            return Err(Problem::at(node.place.clone(), format!("`{key}` lacks its two bounds"))
-                .help(format!("write {key} = {{ between = [\"1s\", \"4s\"] }}")));
+            return Err(
+                Problem::at(node.place.clone(), format!("`{key}` lacks its two bounds"))
+                    .help(format!("write {key} = {{ between = [\"1s\", \"4s\"] }}")),
+            );
         };
         let drawn = Drawn {
             min: parsed_node(min, key, &units::parse_duration)?,
             max: parsed_node(max, key, &units::parse_duration)?,
         };
         if drawn.min > drawn.max {
-            return Err(Problem::at(max.place.clone(), "the second bound is before the first"));
+            return Err(Problem::at(
+                max.place.clone(),
+                "the second bound is before the first",
+            ));
         }
         Ok(drawn)
     }
@@ -212,7 +260,11 @@ impl<'a> Fields<'a> {
     /// When it is none, or out of bounds.
     pub fn count(&self, key: &'static str) -> Result<u64, Problem> {
         let node = self.value(key)?;
-        let Some(KeyDoc { kind: Kind::Count { min, max }, .. }) = self.doc(key) else {
+        let Some(KeyDoc {
+            kind: Kind::Count { min, max },
+            ..
+        }) = self.doc(key)
+        else {
             unreachable!("`{key}` is documented as a count");
         };
         match &node.value {
@@ -233,7 +285,11 @@ impl<'a> Fields<'a> {
     /// When it is none, or out of bounds.
     pub fn signed(&self, key: &'static str) -> Result<i64, Problem> {
         let node = self.value(key)?;
-        let Some(KeyDoc { kind: Kind::Signed { max }, .. }) = self.doc(key) else {
+        let Some(KeyDoc {
+            kind: Kind::Signed { max },
+            ..
+        }) = self.doc(key)
+        else {
             unreachable!("`{key}` is documented as a signed number");
         };
         match &node.value {
@@ -278,7 +334,10 @@ impl<'a> Fields<'a> {
     pub fn choices(&self, key: &'static str) -> Result<Vec<&'static str>, Problem> {
         let node = self.value(key)?;
         let known = self.choices_of(key);
-        list_of(&node, key)?.iter().map(|element| choice_of(element, key, known)).collect()
+        list_of(&node, key)?
+            .iter()
+            .map(|element| choice_of(element, key, known))
+            .collect()
     }
 
     fn choices_of(&self, key: &str) -> &'static [Choice] {
@@ -318,7 +377,10 @@ fn parsed_node<T>(
 }
 
 fn wrong_shape(node: &Node, key: &str, wanted: &str, found: &str) -> Problem {
-    Problem::at(node.place.clone(), format!("`{key}` is {wanted}, not {found}"))
+    Problem::at(
+        node.place.clone(),
+        format!("`{key}` is {wanted}, not {found}"),
+    )
 }
 
 /// The string in `node`.
@@ -328,8 +390,9 @@ fn wrong_shape(node: &Node, key: &str, wanted: &str, found: &str) -> Problem {
 pub fn text_of<'a>(node: &'a Node, key: &str) -> Result<&'a str, Problem> {
     match &node.value {
         Value::Text(text) => Ok(text),
-        Value::Integer(number) => Err(wrong_shape(node, key, "a string", "an integer")
-            .help(format!("put it in quotes, with its unit if it has one: \"{number}…\""))),
+        Value::Integer(number) => Err(wrong_shape(node, key, "a string", "an integer").help(
+            format!("put it in quotes, with its unit if it has one: \"{number}…\""),
+        )),
         other => Err(wrong_shape(node, key, "a string", other.shape())),
     }
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 pub use fault::{Direction, Fault, FaultRule, Shape};
 pub use fields::Drawn;
-pub(crate) use read::{read_text, tables as read_tables};
 pub use read::{load, name_of, parse};
+pub(crate) use read::{read_text, tables as read_tables};
 pub use source::{ScenarioError, Source};
 pub use target::Target;
 pub use units::{Bandwidth, Offset, Rate, format_duration, parse_duration};

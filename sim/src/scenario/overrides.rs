@@ -17,7 +17,10 @@ pub fn apply(
     text: &str,
     flags: &dyn ServerFlags,
 ) -> Result<(), Problem> {
-    let whole = Place { source: index, span: 0..text.len() };
+    let whole = Place {
+        source: index,
+        span: 0..text.len(),
+    };
     let Some(equals) = text.find('=') else {
         return Err(Problem::at(whole, "an override is KEY=VALUE")
             .help("such as --set time.run=30s or --set wal-sync=none"));
@@ -25,11 +28,17 @@ pub fn apply(
     let mut path: Vec<Key> = Vec::new();
     let mut start = 0;
     for name in text[..equals].split('.') {
-        let place = Place { source: index, span: start..start + name.len() };
+        let place = Place {
+            source: index,
+            span: start..start + name.len(),
+        };
         if name.trim().is_empty() {
             return Err(Problem::at(place, "an override's key has an empty part"));
         }
-        path.push(Key { name: name.trim().to_string(), place });
+        path.push(Key {
+            name: name.trim().to_string(),
+            place,
+        });
         start += name.len() + 1;
     }
     expand_server_flag(&mut path, flags)?;
@@ -46,7 +55,13 @@ fn expand_server_flag(path: &mut Vec<Key>, flags: &dyn ServerFlags) -> Result<()
     let names = flags.names();
     if path.len() == 1 && names.contains(&first.name) {
         for (at, section) in ["cluster", "server"].into_iter().enumerate() {
-            path.insert(at, Key { name: section.into(), place: first.place.clone() });
+            path.insert(
+                at,
+                Key {
+                    name: section.into(),
+                    place: first.place.clone(),
+                },
+            );
         }
         return Ok(());
     }
@@ -55,7 +70,8 @@ fn expand_server_flag(path: &mut Vec<Key>, flags: &dyn ServerFlags) -> Result<()
     known.sort_unstable();
     let mut problem = unknown_key(&first.name, &first.place, &known, "scenario");
     problem.message = format!("unknown key `{}`", first.name);
-    problem.help = vec!["see `vetcd-sim explain keys` for all keys; server flags need no path".into()];
+    problem.help =
+        vec!["see `vetcd-sim explain keys` for all keys; server flags need no path".into()];
     Err(problem)
 }
 
@@ -77,7 +93,10 @@ fn set(node: &mut Node, path: &[Key], value: Node) -> Result<(), Problem> {
     let at = match entries.iter().position(|(known, _)| known.name == key.name) {
         Some(at) => at,
         None => {
-            let empty = Node { value: Value::Table(Vec::new()), place: key.place.clone() };
+            let empty = Node {
+                value: Value::Table(Vec::new()),
+                place: key.place.clone(),
+            };
             entries.push((key.clone(), empty));
             entries.len() - 1
         }
@@ -98,7 +117,10 @@ fn element_at<'a>(
     let names = element_names(elements);
     if let Ok(number) = key.name.parse::<usize>() {
         if number == 0 || number > elements.len() {
-            let message = format!("there is no number {number}: they are 1 to {}", elements.len());
+            let message = format!(
+                "there is no number {number}: they are 1 to {}",
+                elements.len()
+            );
             return Err(Problem::at(key.place.clone(), message));
         }
         return Ok((number - 1, rest));
@@ -110,22 +132,27 @@ fn element_at<'a>(
         return Ok((0, path));
     }
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut problem =
-        Problem::at(key.place.clone(), format!("there is no element called `{}`", key.name));
+    let mut problem = Problem::at(
+        key.place.clone(),
+        format!("there is no element called `{}`", key.name),
+    );
     if let Some(near) = source::nearest(&key.name, known.iter().copied()) {
         problem = problem.label(format!("did you mean `{near}`?"));
     }
-    Err(problem.help(format!("choose by number from 1, or by name: {}", known.join(", "))))
+    Err(problem.help(format!(
+        "choose by number from 1, or by name: {}",
+        known.join(", ")
+    )))
 }
 
 /// Whether `name` can only be meant as an element's name: it is no key that any kind has.
 fn rest_names_element(name: &str, elements: &[Node]) -> bool {
     let tables = [super::schema::FAULTS, super::schema::WORKLOADS];
-    let known = tables
-        .into_iter()
-        .any(|tables| elements.iter().any(|node| {
+    let known = tables.into_iter().any(|tables| {
+        elements.iter().any(|node| {
             fault::table_of(node, tables, "element").is_ok_and(|table| table.key(name).is_some())
-        }));
+        })
+    });
     !known
 }
 

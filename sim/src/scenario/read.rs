@@ -22,7 +22,14 @@ pub fn load(
     flags: &dyn ServerFlags,
 ) -> Result<Scenario, ScenarioError> {
     let text = read_text(path, shown)?;
-    parse(Source { name: shown.to_string(), text }, sets, flags)
+    parse(
+        Source {
+            name: shown.to_string(),
+            text,
+        },
+        sets,
+        flags,
+    )
 }
 
 /// Reads a text file of bounded length.
@@ -31,11 +38,18 @@ pub fn load(
 /// When it cannot be read, is too long or is not UTF-8.
 pub fn read_text(path: &Path, shown: &str) -> Result<String, ScenarioError> {
     let fail = |why: String| {
-        ScenarioError::new(&Problem::general(format!("cannot read {shown}: {why}")), &[])
+        ScenarioError::new(
+            &Problem::general(format!("cannot read {shown}: {why}")),
+            &[],
+        )
     };
-    let length = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+    let length = std::fs::metadata(path)
+        .map_err(|error| fail(error.to_string()))?
+        .len();
     if length > SOURCE_LENGTH_MAX as u64 {
-        return Err(fail(format!("{length} bytes are too many (at most {SOURCE_LENGTH_MAX})")));
+        return Err(fail(format!(
+            "{length} bytes are too many (at most {SOURCE_LENGTH_MAX})"
+        )));
     }
     std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidData => fail("it is not UTF-8 text".into()),
@@ -54,7 +68,10 @@ pub fn parse(
 ) -> Result<Scenario, ScenarioError> {
     let path = source.name.clone();
     let mut sources = vec![source];
-    sources.extend(sets.iter().map(|set| Source { name: "--set".into(), text: set.clone() }));
+    sources.extend(sets.iter().map(|set| Source {
+        name: "--set".into(),
+        text: set.clone(),
+    }));
     let scenario = build(&sources, flags);
     let mut scenario = scenario.map_err(|problem| ScenarioError::new(&problem, &sources))?;
     scenario.name = name_of(&path);
@@ -86,8 +103,11 @@ fn build(sources: &[Source], flags: &dyn ServerFlags) -> Result<Scenario, Proble
     let cluster = sections::cluster(&fields, flags)?;
     let time = sections::time(&fields)?;
     let disk = sections::disk(&fields)?;
-    let context =
-        FaultContext { members: cluster.members, run: time.run, power_loss: disk.power_loss };
+    let context = FaultContext {
+        members: cluster.members,
+        run: time.run,
+        power_loss: disk.power_loss,
+    };
     let scenario = Scenario {
         name: String::new(),
         path: String::new(),
@@ -126,10 +146,14 @@ pub(crate) fn tables<'a>(
     key: &'static str,
     max: usize,
 ) -> Result<&'a [Node], Problem> {
-    let Some(node) = fields.written(key) else { return Ok(&[]) };
+    let Some(node) = fields.written(key) else {
+        return Ok(&[]);
+    };
     if let Value::Table(_) = node.value {
-        return Err(Problem::at(node.place.clone(), format!("`{key}` is a list of tables"))
-            .help(format!("write [[{key}]] with two pairs of brackets")));
+        return Err(
+            Problem::at(node.place.clone(), format!("`{key}` is a list of tables"))
+                .help(format!("write [[{key}]] with two pairs of brackets")),
+        );
     }
     let elements = list_of(node, key)?;
     match elements.get(max) {
@@ -156,13 +180,22 @@ fn workloads(root: &Fields<'_>) -> Result<Vec<Workload>, Problem> {
 }
 
 fn faults(root: &Fields<'_>, context: &FaultContext) -> Result<Vec<FaultRule>, Problem> {
-    let time = TimeReader { read: |fields, key| fields.drawn(key), longest: longest_drawn };
+    let time = TimeReader {
+        read: |fields, key| fields.drawn(key),
+        longest: longest_drawn,
+    };
     let mut rules: Vec<(FaultRule, Place)> = Vec::new();
     for node in tables(root, "fault", FAULTS_MAX)? {
         let read = read_fault(node, &[], context, &time)?;
         let named = read.name.is_some();
         let name = read.name.unwrap_or_default();
-        let rule = FaultRule { name, named, on: read.on, at: read.at, fault: read.fault };
+        let rule = FaultRule {
+            name,
+            named,
+            on: read.on,
+            at: read.at,
+            fault: read.fault,
+        };
         rules.push((rule, read.fields.place_of("name")));
         read.fields.finish();
     }
@@ -175,11 +208,16 @@ fn longest_drawn(drawn: &Drawn) -> Duration {
 }
 
 fn swarm(root: &Fields<'_>, members: u32) -> Result<Option<Swarm>, Problem> {
-    let Some(node) = root.written("swarm") else { return Ok(None) };
+    let Some(node) = root.written("swarm") else {
+        return Ok(None);
+    };
     let fields = Fields::open(node, &schema::SWARM, &[])?;
     let faults = fields.choices("faults")?;
     if faults.is_empty() {
-        return Err(Problem::at(fields.place_of("faults"), "a swarm needs kinds to choose from"));
+        return Err(Problem::at(
+            fields.place_of("faults"),
+            "a swarm needs kinds to choose from",
+        ));
     }
     if members < 2 && faults.contains(&"partition") {
         return Err(Problem::at(

@@ -108,12 +108,22 @@ pub const fn key(
     default: &'static str,
     doc: &'static str,
 ) -> KeyDoc {
-    KeyDoc { name, kind, default: Some(default), doc }
+    KeyDoc {
+        name,
+        kind,
+        default: Some(default),
+        doc,
+    }
 }
 
 /// A key that must be given.
 pub const fn required(name: &'static str, kind: Kind, doc: &'static str) -> KeyDoc {
-    KeyDoc { name, kind, default: None, doc }
+    KeyDoc {
+        name,
+        kind,
+        default: None,
+        doc,
+    }
 }
 
 /// Largest cluster.
@@ -130,32 +140,59 @@ pub const TARGETS: &[Choice] = &[
         "the member that leads when the fault fires; when none does, the one that led last; before \
          any election, member 1",
     ),
-    choice("follower", "one member that does not lead when the fault fires, drawn from the seed"),
+    choice(
+        "follower",
+        "one member that does not lead when the fault fires, drawn from the seed",
+    ),
     choice("all", "every member"),
-    choice("minority", "the most members that still leave a majority, drawn from the seed"),
-    choice("majority", "the fewest members that are a majority, drawn from the seed"),
+    choice(
+        "minority",
+        "the most members that still leave a majority, drawn from the seed",
+    ),
+    choice(
+        "majority",
+        "the fewest members that are a majority, drawn from the seed",
+    ),
     choice("member N", "member number N, counted from 1"),
 ];
 
 /// What becomes of written but un-synced bytes when power fails.
 pub const UNSYNCED: &[Choice] = &[
-    choice("random", "each un-synced write survives, is lost or is torn, as the seed says"),
+    choice(
+        "random",
+        "each un-synced write survives, is lost or is torn, as the seed says",
+    ),
     choice("lose-all", "everything that was not synced is lost"),
-    choice("keep-all", "everything that was written survives, as after a process crash"),
+    choice(
+        "keep-all",
+        "everything that was written survives, as after a process crash",
+    ),
 ];
 
 /// Models of disks. The numbers behind each name are stated where the simulated disk is.
 pub const DISK_PROFILES: &[Choice] = &[
     choice("nvme", "a local NVMe drive: syncs in tens of microseconds"),
-    choice("cloud-ssd", "a network block device: syncs in a millisecond or so, with a long tail"),
+    choice(
+        "cloud-ssd",
+        "a network block device: syncs in a millisecond or so, with a long tail",
+    ),
     choice("hdd", "a spinning disk: syncs in about ten milliseconds"),
 ];
 
 /// Shapes of a partition.
 pub const SHAPES: &[Choice] = &[
-    choice("two-way", "nothing passes between `on` and the other members, either way"),
-    choice("one-way", "`on` cannot be heard (direction = \"out\") or cannot hear (\"in\")"),
-    choice("partial", "`on` and `with` cannot reach each other; all others reach both"),
+    choice(
+        "two-way",
+        "nothing passes between `on` and the other members, either way",
+    ),
+    choice(
+        "one-way",
+        "`on` cannot be heard (direction = \"out\") or cannot hear (\"in\")",
+    ),
+    choice(
+        "partial",
+        "`on` and `with` cannot reach each other; all others reach both",
+    ),
 ];
 
 /// Directions of a one-way partition, seen from the target.
@@ -172,21 +209,48 @@ pub const CONSISTENCY: &[Choice] = &[choice(
 
 /// What is expected of acknowledged writes; `0` besides.
 pub const LOST_WRITES: &[Choice] = &[
-    choice("as-promised", "losses that the durability setting allows are counted, others violate"),
-    choice("expected", "at least one must be lost, or the run proved nothing: exit code 104"),
+    choice(
+        "as-promised",
+        "losses that the durability setting allows are counted, others violate",
+    ),
+    choice(
+        "expected",
+        "at least one must be lost, or the run proved nothing: exit code 104",
+    ),
     choice("any", "losses are counted and nothing more"),
 ];
 
 /// Events that `must-reach` can ask for. The run notes each when it first happens.
 pub const EVENTS: &[Choice] = &[
     choice("leader-changed", "a second member became leader"),
-    choice("leader-stepped-down", "a leader became a follower while its process lived"),
-    choice("member-restarted", "a member came back after its process died"),
-    choice("unsynced-writes-lost", "a power loss took bytes that were written but not synced"),
-    choice("torn-tail-cut", "a recovery cut a torn record off the end of its log"),
-    choice("snapshot-installed", "a follower caught up from a snapshot of the leader's store"),
-    choice("compacted", "a compaction of the key-value history was acknowledged"),
-    choice("outcome-unknown", "a client could not tell whether its write had happened"),
+    choice(
+        "leader-stepped-down",
+        "a leader became a follower while its process lived",
+    ),
+    choice(
+        "member-restarted",
+        "a member came back after its process died",
+    ),
+    choice(
+        "unsynced-writes-lost",
+        "a power loss took bytes that were written but not synced",
+    ),
+    choice(
+        "torn-tail-cut",
+        "a recovery cut a torn record off the end of its log",
+    ),
+    choice(
+        "snapshot-installed",
+        "a follower caught up from a snapshot of the leader's store",
+    ),
+    choice(
+        "compacted",
+        "a compaction of the key-value history was acknowledged",
+    ),
+    choice(
+        "outcome-unknown",
+        "a client could not tell whether its write had happened",
+    ),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
 ];
 
@@ -197,11 +261,19 @@ pub const CLUSTER: Table = Table {
     groups: &[&[
         key(
             "members",
-            Kind::Count { min: 1, max: MEMBERS_MAX as u64 },
+            Kind::Count {
+                min: 1,
+                max: MEMBERS_MAX as u64,
+            },
             "3",
             "How many members the cluster has.",
         ),
-        key("server", Kind::ServerFlags, "none", "Flags of the server, such as `wal-sync`."),
+        key(
+            "server",
+            Kind::ServerFlags,
+            "none",
+            "Flags of the server, such as `wal-sync`.",
+        ),
     ]],
 };
 
@@ -210,7 +282,12 @@ pub const TIME: Table = Table {
     name: "time",
     doc: "How long the run lasts, in virtual time.",
     groups: &[&[
-        key("run", Kind::Duration, "60s", "Length of the safety phase: workloads and faults."),
+        key(
+            "run",
+            Kind::Duration,
+            "60s",
+            "Length of the safety phase: workloads and faults.",
+        ),
         key(
             "recover-within",
             Kind::Duration,
@@ -225,8 +302,16 @@ pub const LATENCY: Table = Table {
     name: "latency",
     doc: "One-way latency of a message, a long-tailed distribution through two points.",
     groups: &[&[
-        required("p50", Kind::Duration, "Half of the messages take at most this long."),
-        required("p99", Kind::Duration, "All but one in a hundred take at most this long."),
+        required(
+            "p50",
+            Kind::Duration,
+            "Half of the messages take at most this long.",
+        ),
+        required(
+            "p99",
+            Kind::Duration,
+            "All but one in a hundred take at most this long.",
+        ),
     ]],
 };
 
@@ -247,7 +332,12 @@ pub const NETWORK: Table = Table {
             "0",
             "Chance that a packet is lost; the stream then waits for its retransmission.",
         ),
-        key("bandwidth", Kind::Bandwidth, "unlimited", "Bandwidth of each link, each way."),
+        key(
+            "bandwidth",
+            Kind::Bandwidth,
+            "unlimited",
+            "Bandwidth of each link, each way.",
+        ),
     ]],
 };
 
@@ -258,8 +348,12 @@ pub const POWER_LOSS: Table = Table {
     groups: &[&[UNSYNCED_KEY, TORN_SECTOR_KEY]],
 };
 
-const UNSYNCED_KEY: KeyDoc =
-    key("unsynced", Kind::Choice(UNSYNCED), "random", "What happens to un-synced writes.");
+const UNSYNCED_KEY: KeyDoc = key(
+    "unsynced",
+    Kind::Choice(UNSYNCED),
+    "random",
+    "What happens to un-synced writes.",
+);
 const TORN_SECTOR_KEY: KeyDoc = key(
     "torn-sector",
     Kind::Count { min: 0, max: 65536 },
@@ -272,7 +366,12 @@ pub const DISK: Table = Table {
     name: "disk",
     doc: "The members' disks.",
     groups: &[&[
-        key("profile", Kind::Choice(DISK_PROFILES), "cloud-ssd", "How fast the disks are."),
+        key(
+            "profile",
+            Kind::Choice(DISK_PROFILES),
+            "cloud-ssd",
+            "How fast the disks are.",
+        ),
         key(
             "power-loss",
             Kind::Table(&POWER_LOSS),
@@ -287,17 +386,28 @@ pub const CLOCK: Table = Table {
     name: "clock",
     doc: "The members' clocks; each member's offset and drift are drawn from the seed.",
     groups: &[&[
-        key("offset-max", Kind::Duration, "0s", "Furthest a wall clock may be from true time."),
+        key(
+            "offset-max",
+            Kind::Duration,
+            "0s",
+            "Furthest a wall clock may be from true time.",
+        ),
         key(
             "drift-ppm-max",
-            Kind::Count { min: 0, max: 500_000 },
+            Kind::Count {
+                min: 0,
+                max: 500_000,
+            },
             "0",
             "Most a clock may run fast or slow, in parts per million.",
         ),
     ]],
 };
 
-const WEIGHT: Kind = Kind::Count { min: 0, max: 1_000_000 };
+const WEIGHT: Kind = Kind::Count {
+    min: 0,
+    max: 1_000_000,
+};
 
 /// The keys of `mix` in a `kv` workload.
 pub const MIX: Table = Table {
@@ -309,16 +419,27 @@ pub const MIX: Table = Table {
         key("range", WEIGHT, "8", "Read several keys at once."),
         key("delete", WEIGHT, "7", "Delete one key."),
         key("cas", WEIGHT, "10", "Compare a key's revision and put."),
-        key("txn", WEIGHT, "5", "Read and write several keys in one transaction."),
+        key(
+            "txn",
+            WEIGHT,
+            "5",
+            "Read and write several keys in one transaction.",
+        ),
     ]],
 };
 
 const WORKLOAD_KIND: &[Choice] = &[
-    choice("kv", "clients that put, get, range, delete, compare-and-swap and run transactions"),
+    choice(
+        "kv",
+        "clients that put, get, range, delete, compare-and-swap and run transactions",
+    ),
     choice("compact", "compacts the key-value history now and then"),
 ];
-const KIND_OF_WORKLOAD: KeyDoc =
-    required("kind", Kind::Choice(WORKLOAD_KIND), "Which workload this is.");
+const KIND_OF_WORKLOAD: KeyDoc = required(
+    "kind",
+    Kind::Choice(WORKLOAD_KIND),
+    "Which workload this is.",
+);
 
 /// The kinds of `[[workload]]`.
 pub const WORKLOADS: &[Table] = &[
@@ -328,12 +449,48 @@ pub const WORKLOADS: &[Table] = &[
               retry a write by themselves; what timed out is recorded as unknown.",
         groups: &[&[
             KIND_OF_WORKLOAD,
-            key("clients", Kind::Count { min: 1, max: 1024 }, "8", "How many clients."),
-            key("rate", Kind::Rate, "200/s", "Operations of all clients together."),
-            key("keys", Kind::Count { min: 1, max: 1_000_000 }, "16", "How many keys they share."),
-            key("value-size", Kind::Count { min: 1, max: 1 << 20 }, "64", "Bytes in a value."),
-            key("timeout", Kind::Duration, "1s", "A client gives up on an operation after this."),
-            key("mix", Kind::Table(&MIX), "{}", "Relative weights of the operations."),
+            key(
+                "clients",
+                Kind::Count { min: 1, max: 1024 },
+                "8",
+                "How many clients.",
+            ),
+            key(
+                "rate",
+                Kind::Rate,
+                "200/s",
+                "Operations of all clients together.",
+            ),
+            key(
+                "keys",
+                Kind::Count {
+                    min: 1,
+                    max: 1_000_000,
+                },
+                "16",
+                "How many keys they share.",
+            ),
+            key(
+                "value-size",
+                Kind::Count {
+                    min: 1,
+                    max: 1 << 20,
+                },
+                "64",
+                "Bytes in a value.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "1s",
+                "A client gives up on an operation after this.",
+            ),
+            key(
+                "mix",
+                Kind::Table(&MIX),
+                "{}",
+                "Relative weights of the operations.",
+            ),
         ]],
     },
     Table {
@@ -344,32 +501,64 @@ pub const WORKLOADS: &[Table] = &[
             key("every", Kind::Duration, "5s", "Time between compactions."),
             key(
                 "keep",
-                Kind::Count { min: 0, max: 1_000_000_000 },
+                Kind::Count {
+                    min: 0,
+                    max: 1_000_000_000,
+                },
                 "100",
                 "Revisions kept before the newest.",
             ),
-            key("timeout", Kind::Duration, "1s", "The client gives up on a compaction after this."),
+            key(
+                "timeout",
+                Kind::Duration,
+                "1s",
+                "The client gives up on a compaction after this.",
+            ),
         ]],
     },
 ];
 
 const FAULT_KIND: &[Choice] = &[
     choice("partition", "messages stop passing between some members"),
-    choice("crash", "a process dies; what it wrote is still in the page cache"),
-    choice("power-loss", "a machine loses power; what was not synced may be gone"),
+    choice(
+        "crash",
+        "a process dies; what it wrote is still in the page cache",
+    ),
+    choice(
+        "power-loss",
+        "a machine loses power; what was not synced may be gone",
+    ),
     choice("pause", "a process stands still while time goes on"),
     choice("slow-fsync", "syncs take much longer"),
-    choice("fsync-lies", "the disk says that bytes are synced when they are not"),
+    choice(
+        "fsync-lies",
+        "the disk says that bytes are synced when they are not",
+    ),
 ];
 const KIND_OF_FAULT: KeyDoc = required("kind", Kind::Choice(FAULT_KIND), "What goes wrong.");
-const NAME_OF_FAULT: KeyDoc =
-    key("name", Kind::Text, "its kind and number", "What reports call this fault.");
-const ON: KeyDoc =
-    required("on", Kind::Target, "Which members it happens to, decided when it fires.");
-const AT: KeyDoc = required("at", Kind::DrawnDuration, "When it fires, from the start of the run.");
+const NAME_OF_FAULT: KeyDoc = key(
+    "name",
+    Kind::Text,
+    "its kind and number",
+    "What reports call this fault.",
+);
+const ON: KeyDoc = required(
+    "on",
+    Kind::Target,
+    "Which members it happens to, decided when it fires.",
+);
+const AT: KeyDoc = required(
+    "at",
+    Kind::DrawnDuration,
+    "When it fires, from the start of the run.",
+);
 const FOR: KeyDoc = required("for", Kind::DrawnDuration, "How long it lasts.");
-const RESTART_AFTER: KeyDoc =
-    key("restart-after", Kind::DrawnDuration, "1s", "The process starts again after this.");
+const RESTART_AFTER: KeyDoc = key(
+    "restart-after",
+    Kind::DrawnDuration,
+    "1s",
+    "The process starts again after this.",
+);
 const COMMON: &[KeyDoc] = &[KIND_OF_FAULT, NAME_OF_FAULT, ON, AT];
 
 /// The kinds of `[[fault]]`.
@@ -382,7 +571,12 @@ pub const FAULTS: &[Table] = &[
             COMMON,
             &[
                 FOR,
-                key("shape", Kind::Choice(SHAPES), "two-way", "Which links are cut."),
+                key(
+                    "shape",
+                    Kind::Choice(SHAPES),
+                    "two-way",
+                    "Which links are cut.",
+                ),
                 key(
                     "direction",
                     Kind::Choice(DIRECTIONS),
@@ -421,7 +615,10 @@ pub const FAULTS: &[Table] = &[
         doc: "Every sync takes this long. Nothing is lost; the disk is slow.",
         groups: &[
             COMMON,
-            &[FOR, required("latency", Kind::DrawnDuration, "How long each sync takes.")],
+            &[
+                FOR,
+                required("latency", Kind::DrawnDuration, "How long each sync takes."),
+            ],
         ],
     },
     Table {
@@ -432,8 +629,18 @@ pub const FAULTS: &[Table] = &[
             KIND_OF_FAULT,
             NAME_OF_FAULT,
             ON,
-            key("at", Kind::DrawnDuration, "0s", "When it begins, from the start of the run."),
-            key("for", Kind::DrawnDuration, "the whole run", "How long it lasts."),
+            key(
+                "at",
+                Kind::DrawnDuration,
+                "0s",
+                "When it begins, from the start of the run.",
+            ),
+            key(
+                "for",
+                Kind::DrawnDuration,
+                "the whole run",
+                "How long it lasts.",
+            ),
         ]],
     },
 ];
@@ -443,7 +650,11 @@ pub const SWARM: Table = Table {
     name: "swarm",
     doc: "Faults that a seed may add to those written down.",
     groups: &[&[
-        required("faults", Kind::Choices(FAULT_KIND), "The kinds it may choose from."),
+        required(
+            "faults",
+            Kind::Choices(FAULT_KIND),
+            "The kinds it may choose from.",
+        ),
         required(
             "budget",
             Kind::Count { min: 1, max: 64 },
@@ -483,15 +694,35 @@ pub const SCENARIO: Table = Table {
     name: "scenario",
     doc: "A fault scenario: a cluster, its world, its load, what goes wrong, what is expected.",
     groups: &[&[
-        key("description", Kind::Text, "\"\"", "One line saying what the scenario is for."),
-        key("tags", Kind::Texts, "[]", "Words by which `run TAG` chooses scenarios."),
+        key(
+            "description",
+            Kind::Text,
+            "\"\"",
+            "One line saying what the scenario is for.",
+        ),
+        key(
+            "tags",
+            Kind::Texts,
+            "[]",
+            "Words by which `run TAG` chooses scenarios.",
+        ),
         key("cluster", Kind::Table(&CLUSTER), "{}", CLUSTER.doc),
         key("time", Kind::Table(&TIME), "{}", TIME.doc),
         key("network", Kind::Table(&NETWORK), "{}", NETWORK.doc),
         key("disk", Kind::Table(&DISK), "{}", DISK.doc),
         key("clock", Kind::Table(&CLOCK), "{}", CLOCK.doc),
-        key("workload", Kind::Tables(WORKLOADS), "one `kv`", "What the clients do."),
-        key("fault", Kind::Tables(FAULTS), "none", "What goes wrong, and when."),
+        key(
+            "workload",
+            Kind::Tables(WORKLOADS),
+            "one `kv`",
+            "What the clients do.",
+        ),
+        key(
+            "fault",
+            Kind::Tables(FAULTS),
+            "none",
+            "What goes wrong, and when.",
+        ),
         key("swarm", Kind::Table(&SWARM), "none", SWARM.doc),
         key("expect", Kind::Table(&EXPECT), "{}", EXPECT.doc),
     ]],

@@ -31,10 +31,7 @@ pub fn cluster(root: &Fields<'_>, flags: &dyn ServerFlags) -> Result<Cluster, Pr
     Ok(Cluster { members, server })
 }
 
-fn server_flags(
-    node: &Node,
-    flags: &dyn ServerFlags,
-) -> Result<BTreeMap<String, String>, Problem> {
+fn server_flags(node: &Node, flags: &dyn ServerFlags) -> Result<BTreeMap<String, String>, Problem> {
     let Value::Table(entries) = &node.value else {
         return Err(Problem::at(
             node.place.clone(),
@@ -63,8 +60,13 @@ fn server_flags(
         server.insert(key.name.clone(), text);
     }
     flags.check(&server).map_err(|problem| {
-        let place = node.get(&problem.flag).map_or(&node.place, |value| &value.place);
-        Problem::at(place.clone(), format!("bad `{}`: {}", problem.flag, problem.message))
+        let place = node
+            .get(&problem.flag)
+            .map_or(&node.place, |value| &value.place);
+        Problem::at(
+            place.clone(),
+            format!("bad `{}`: {}", problem.flag, problem.message),
+        )
     })?;
     Ok(server)
 }
@@ -82,7 +84,10 @@ pub fn time(root: &Fields<'_>) -> Result<Time, Problem> {
     };
     for (key, value) in [("run", time.run), ("recover-within", time.recover_within)] {
         if value.is_zero() {
-            return Err(Problem::at(fields.place_of(key), format!("`{key}` must not be zero")));
+            return Err(Problem::at(
+                fields.place_of(key),
+                format!("`{key}` must not be zero"),
+            ));
         }
     }
     fields.finish();
@@ -103,16 +108,26 @@ pub fn network(root: &Fields<'_>) -> Result<Network, Problem> {
         return Err(Problem::at(latency.place_of("p99"), "p99 is below p50"));
     }
     if p50.is_zero() {
-        return Err(Problem::at(latency.place_of("p50"), "`p50` must not be zero"));
+        return Err(Problem::at(
+            latency.place_of("p50"),
+            "`p50` must not be zero",
+        ));
     }
     latency.finish();
     let loss = fields.fraction("loss")?;
     if loss > 0.9 {
-        return Err(Problem::at(fields.place_of("loss"), "more than 90% loss carries nothing")
-            .help("to cut links, use a partition"));
+        return Err(Problem::at(
+            fields.place_of("loss"),
+            "more than 90% loss carries nothing",
+        )
+        .help("to cut links, use a partition"));
     }
-    let network =
-        Network { latency_p50: p50, latency_p99: p99, loss, bandwidth: fields.bandwidth("bandwidth")? };
+    let network = Network {
+        latency_p50: p50,
+        latency_p99: p99,
+        loss,
+        bandwidth: fields.bandwidth("bandwidth")?,
+    };
     fields.finish();
     Ok(network)
 }
@@ -127,10 +142,16 @@ pub fn disk(root: &Fields<'_>) -> Result<Disk, Problem> {
     let profile = fields.choice("profile")?.to_string();
     let power_node = fields.value("power-loss")?;
     let power = Fields::open(&power_node, &schema::POWER_LOSS, &[])?;
-    let power_loss = PowerLoss { unsynced: unsynced(&power)?, torn_sector: torn_sector(&power)? };
+    let power_loss = PowerLoss {
+        unsynced: unsynced(&power)?,
+        torn_sector: torn_sector(&power)?,
+    };
     power.finish();
     fields.finish();
-    Ok(Disk { profile, power_loss })
+    Ok(Disk {
+        profile,
+        power_loss,
+    })
 }
 
 /// Reads `unsynced`.
@@ -165,11 +186,17 @@ pub fn expect(root: &Fields<'_>) -> Result<Expect, Problem> {
     let node = root.value("expect")?;
     let fields = Fields::open(&node, &schema::EXPECT, &[])?;
     let consistency = Consistency::from_name(fields.choice("consistency")?);
-    let lost = fields.zero_or_choice("lost-acknowledged-writes")?.unwrap_or("0");
+    let lost = fields
+        .zero_or_choice("lost-acknowledged-writes")?
+        .unwrap_or("0");
     let expect = Expect {
         consistency: consistency.expect("the choices of `consistency` are its names"),
         lost_writes: LostWrites::from_name(lost).expect("the choices of lost writes are its names"),
-        must_reach: fields.choices("must-reach")?.into_iter().map(str::to_string).collect(),
+        must_reach: fields
+            .choices("must-reach")?
+            .into_iter()
+            .map(str::to_string)
+            .collect(),
     };
     fields.finish();
     Ok(expect)
@@ -188,7 +215,10 @@ pub fn workload<'a>(
     fields.written("kind");
     let timeout = fields.duration("timeout")?;
     if timeout.is_zero() {
-        return Err(Problem::at(fields.place_of("timeout"), "`timeout` must not be zero"));
+        return Err(Problem::at(
+            fields.place_of("timeout"),
+            "`timeout` must not be zero",
+        ));
     }
     let workload = match table.name {
         "kv" => Workload::Kv(KvWorkload {
@@ -202,9 +232,16 @@ pub fn workload<'a>(
         "compact" => {
             let every = fields.duration("every")?;
             if every.is_zero() {
-                return Err(Problem::at(fields.place_of("every"), "`every` must not be zero"));
+                return Err(Problem::at(
+                    fields.place_of("every"),
+                    "`every` must not be zero",
+                ));
             }
-            Workload::Compact(CompactWorkload { every, keep: fields.count("keep")?, timeout })
+            Workload::Compact(CompactWorkload {
+                every,
+                keep: fields.count("keep")?,
+                timeout,
+            })
         }
         other => unreachable!("`{other}` is no documented kind"),
     };
@@ -224,7 +261,10 @@ fn mix(fields: &Fields<'_>) -> Result<Mix, Problem> {
         txn: weight("txn")?,
     };
     if mix.weights().iter().all(|(_, weight)| *weight == 0) {
-        return Err(Problem::at(node.place.clone(), "all weights of the mix are zero"));
+        return Err(Problem::at(
+            node.place.clone(),
+            "all weights of the mix are zero",
+        ));
     }
     weights.finish();
     Ok(mix)

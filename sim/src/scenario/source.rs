@@ -86,9 +86,10 @@ impl Node {
     /// The value under `key`, when this is a table that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Table(entries) => {
-                entries.iter().find(|(k, _)| k.name == key).map(|(_, node)| node)
-            }
+            Value::Table(entries) => entries
+                .iter()
+                .find(|(k, _)| k.name == key)
+                .map(|(_, node)| node),
             _ => None,
         }
     }
@@ -123,7 +124,10 @@ pub fn parse_value(index: usize, text: &str, from: usize) -> Node {
         }
         Err(_) => Node {
             value: Value::Text(rest.to_string()),
-            place: Place { source: index, span: from..text.len() },
+            place: Place {
+                source: index,
+                span: from..text.len(),
+            },
         },
     }
 }
@@ -143,9 +147,20 @@ fn shift(node: &mut Node, by: usize) {
 }
 
 fn syntax(index: usize, error: &toml::de::Error) -> Problem {
-    let message = error.message().lines().next().unwrap_or("not TOML").to_string();
+    let message = error
+        .message()
+        .lines()
+        .next()
+        .unwrap_or("not TOML")
+        .to_string();
     match error.span() {
-        Some(span) => Problem::at(Place { source: index, span }, format!("not TOML: {message}")),
+        Some(span) => Problem::at(
+            Place {
+                source: index,
+                span,
+            },
+            format!("not TOML: {message}"),
+        ),
         None => Problem::general(format!("not TOML: {message}")),
     }
 }
@@ -154,16 +169,31 @@ fn table_node(source: usize, table: &DeTable<'_>, span: Range<usize>) -> Node {
     let mut entries: Vec<(Key, Node)> = table
         .iter()
         .map(|(key, value)| {
-            let place = Place { source, span: key.span() };
-            (Key { name: key.get_ref().to_string(), place }, value_node(source, value))
+            let place = Place {
+                source,
+                span: key.span(),
+            };
+            (
+                Key {
+                    name: key.get_ref().to_string(),
+                    place,
+                },
+                value_node(source, value),
+            )
         })
         .collect();
     entries.sort_by_key(|(key, _)| key.place.span.start);
-    Node { value: Value::Table(entries), place: Place { source, span } }
+    Node {
+        value: Value::Table(entries),
+        place: Place { source, span },
+    }
 }
 
 fn value_node(source: usize, value: &Spanned<DeValue<'_>>) -> Node {
-    let place = Place { source, span: value.span() };
+    let place = Place {
+        source,
+        span: value.span(),
+    };
     let value = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => {
@@ -177,9 +207,12 @@ fn value_node(source: usize, value: &Spanned<DeValue<'_>>) -> Node {
         }
         DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Datetime(date) => Value::Date(date.to_string()),
-        DeValue::Array(elements) => {
-            Value::List(elements.iter().map(|element| value_node(source, element)).collect())
-        }
+        DeValue::Array(elements) => Value::List(
+            elements
+                .iter()
+                .map(|element| value_node(source, element))
+                .collect(),
+        ),
         DeValue::Table(table) => return table_node(source, table, place.span),
     };
     Node { value, place }
@@ -211,7 +244,12 @@ impl Problem {
 
     /// A problem with the whole.
     pub fn general(message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), place: None, label: String::new(), help: Vec::new() }
+        Problem {
+            message: message.into(),
+            place: None,
+            label: String::new(),
+            help: Vec::new(),
+        }
     }
 
     /// Adds the words beside the caret.
@@ -236,8 +274,14 @@ impl Problem {
             let shown = Excerpt::of(source, &place.span);
             let number = shown.line.to_string();
             gutter = " ".repeat(number.len());
-            out += &format!("\n{gutter}--> {}:{}:{}\n", source.name, shown.line, shown.column);
-            out += &format!("{gutter} |\n{number} | {}\n{gutter} | {}", shown.text, shown.caret);
+            out += &format!(
+                "\n{gutter}--> {}:{}:{}\n",
+                source.name, shown.line, shown.column
+            );
+            out += &format!(
+                "{gutter} |\n{number} | {}\n{gutter} | {}",
+                shown.text, shown.caret
+            );
             if !self.label.is_empty() {
                 out += &format!(" {}", self.label);
             }
@@ -304,7 +348,9 @@ pub struct ScenarioError {
 impl ScenarioError {
     /// Renders `problem` against the sources it points into.
     pub fn new(problem: &Problem, sources: &[Source]) -> ScenarioError {
-        ScenarioError { rendered: problem.render(sources) }
+        ScenarioError {
+            rendered: problem.render(sources),
+        }
     }
 }
 
@@ -319,7 +365,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let word = word.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&word, &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|(distance, name)| *distance <= 1 + word.chars().count().min(name.len()) / 3)
         .min()
         .map(|(_, name)| name)

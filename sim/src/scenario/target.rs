@@ -55,9 +55,9 @@ impl Target {
                 "there is no member {number}: the cluster has members 1 to {members}"
             )),
             Target::Follower if members < 2 => Err("a cluster of one has no follower".into()),
-            Target::Minority if members < 3 => {
-                Err(format!("a cluster of {members} has no minority that can fail: use 3 or more"))
-            }
+            Target::Minority if members < 3 => Err(format!(
+                "a cluster of {members} has no minority that can fail: use 3 or more"
+            )),
             _ => Ok(()),
         }
     }
@@ -79,7 +79,10 @@ fn unknown(text: &str) -> String {
         Some(near) => format!(" (did you mean \"{near}\"?)"),
         None => String::new(),
     };
-    format!("no member is called \"{text}\"{near}; known are {}", names.join(", "))
+    format!(
+        "no member is called \"{text}\"{near}; known are {}",
+        names.join(", ")
+    )
 }
 
 impl fmt::Display for Target {
@@ -107,12 +110,23 @@ mod tests {
 
     #[test]
     fn rules_round_trip() {
-        for text in ["leader", "follower", "all", "minority", "majority", "member 2"] {
+        for text in [
+            "leader", "follower", "all", "minority", "majority", "member 2",
+        ] {
             assert_eq!(Target::parse(text).unwrap().to_string(), text);
         }
-        assert!(Target::parse("laeder").unwrap_err().contains("did you mean \"leader\""));
+        assert!(
+            Target::parse("laeder")
+                .unwrap_err()
+                .contains("did you mean \"leader\"")
+        );
         assert!(Target::parse("member x").is_err());
-        assert!(Target::Member(4).check(3).unwrap_err().contains("members 1 to 3"));
+        assert!(
+            Target::Member(4)
+                .check(3)
+                .unwrap_err()
+                .contains("members 1 to 3")
+        );
         assert!(Target::Member(0).check(3).is_err());
         assert!(Target::Minority.check(2).is_err());
         assert_eq!(Target::Minority.size(5), 2);

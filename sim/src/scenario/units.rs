@@ -30,13 +30,19 @@ const TIME_UNITS: &[(&str, u64)] = &[
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_number(text);
     if number.is_empty() {
-        return Err("a duration is a number and a unit, such as \"500us\", \"4ms\" or \"60s\"".into());
+        return Err(
+            "a duration is a number and a unit, such as \"500us\", \"4ms\" or \"60s\"".into(),
+        );
     }
     if unit.is_empty() {
-        return Err(format!("a duration needs a unit: \"{text}s\" or \"{text}ms\"?"));
+        return Err(format!(
+            "a duration needs a unit: \"{text}s\" or \"{text}ms\"?"
+        ));
     }
     let Some((_, scale)) = TIME_UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(format!("unknown unit of time \"{unit}\": known are ns, us, ms, s, m, h"));
+        return Err(format!(
+            "unknown unit of time \"{unit}\": known are ns, us, ms, s, m, h"
+        ));
     };
     let nanoseconds = scaled(number, *scale)
         .ok_or_else(|| format!("\"{number}\" is not a number of \"{unit}\""))?;
@@ -88,7 +94,11 @@ pub fn format_duration(duration: Duration) -> String {
             return format!("{}{unit}", decimal(nanoseconds, scale));
         }
     }
-    if nanoseconds == 0 { "0s".into() } else { format!("{nanoseconds}ns") }
+    if nanoseconds == 0 {
+        "0s".into()
+    } else {
+        format!("{nanoseconds}ns")
+    }
 }
 
 /// `value / scale` in decimal notation without trailing zeros; `scale` is a power of ten.
@@ -122,7 +132,9 @@ impl Offset {
         };
         let nanoseconds = i64::try_from(parse_duration(magnitude)?.as_nanos())
             .map_err(|_| "longer than a year".to_string())?;
-        Ok(Offset { nanoseconds: sign * nanoseconds })
+        Ok(Offset {
+            nanoseconds: sign * nanoseconds,
+        })
     }
 }
 
@@ -130,7 +142,9 @@ impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.nanoseconds < 0 { "-" } else { "" };
         f.write_str(sign)?;
-        f.write_str(&format_duration(Duration::from_nanos(self.nanoseconds.unsigned_abs())))
+        f.write_str(&format_duration(Duration::from_nanos(
+            self.nanoseconds.unsigned_abs(),
+        )))
     }
 }
 
@@ -164,7 +178,10 @@ impl Rate {
         if count > 10_000_000 {
             return Err("more than 10000000 in one unit of time".into());
         }
-        Ok(Rate { count, per: Duration::from_secs(per) })
+        Ok(Rate {
+            count,
+            per: Duration::from_secs(per),
+        })
     }
 
     /// The mean time between two.
@@ -210,7 +227,11 @@ impl Bandwidth {
         let wanted = "a bandwidth is a number and a unit (B/s, kB/s, MB/s, GB/s, Mbit/s, Gbit/s), \
                       such as \"100MB/s\"";
         let (number, unit) = split_number(text);
-        let scale = BANDWIDTH_UNITS.iter().find(|(name, _)| *name == unit).ok_or(wanted)?.1;
+        let scale = BANDWIDTH_UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or(wanted)?
+            .1;
         match scaled(number, scale) {
             None => Err(wanted.into()),
             Some(0) => Err("a bandwidth of zero carries nothing: use a partition".into()),
@@ -221,7 +242,9 @@ impl Bandwidth {
 
 impl fmt::Display for Bandwidth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let byte_units = BANDWIDTH_UNITS.iter().filter(|(name, _)| name.ends_with("B/s"));
+        let byte_units = BANDWIDTH_UNITS
+            .iter()
+            .filter(|(name, _)| name.ends_with("B/s"));
         for (unit, scale) in byte_units {
             if self.bytes_per_second.is_multiple_of(*scale) {
                 return write!(f, "{}{unit}", self.bytes_per_second / scale);
@@ -276,7 +299,17 @@ mod tests {
         assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
         assert_eq!(parse_duration("2m").unwrap(), Duration::from_secs(120));
         assert_eq!(parse_duration("10µs").unwrap(), Duration::from_micros(10));
-        for wrong in ["", "s", "12", "1.s", "1.5ns", "1 fortnight", "-3s", "999999999h", "1e3s"] {
+        for wrong in [
+            "",
+            "s",
+            "12",
+            "1.s",
+            "1.5ns",
+            "1 fortnight",
+            "-3s",
+            "999999999h",
+            "1e3s",
+        ] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,0 +1,10 @@
+//! vetcd-sim: a deterministic simulation testbed for vetcd.
+
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod compare;
+pub mod explore;
+pub mod plan;
+pub mod report;
+pub mod scenario;

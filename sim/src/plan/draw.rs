@@ -1,0 +1,260 @@
+//! Scenario + seed -> plan: the only place where a scenario's choices are made.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use super::{Plan, PlannedFault, PlannedMember, PlannedWorkload, SEED_MAX};
+use crate::scenario::{
+    Clock, Direction, Drawn, Fault, FaultRule, Offset, Scenario, Shape, Swarm, Target,
+    format_duration,
+};
+
+/// Draws for one purpose: a function of (seed, name) and of how many came before.
+///
+/// Private to planning; the simulated world has a fuller one of the same idea.
+struct Stream(ChaCha8Rng);
+
+impl Stream {
+    fn new(seed: u64, name: &str) -> Stream {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        // Three FNV-1a hashes of the name from different starting points fill the rest of the key.
+        for (lane, bytes) in key[8..].chunks_exact_mut(8).enumerate() {
+            let mut hash =
+                0xcbf2_9ce4_8422_2325 ^ (lane as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            for byte in name.bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+            bytes.copy_from_slice(&hash.to_le_bytes());
+        }
+        Stream(ChaCha8Rng::from_seed(key))
+    }
+
+    /// Uniform from 0 to `max`, both included.
+    fn up_to(&mut self, max: u64) -> u64 {
+        let width = u128::from(max) + 1;
+        ((u128::from(self.0.next_u64()) * width) >> 64) as u64
+    }
+
+    fn between(&mut self, drawn: &Drawn) -> Duration {
+        let nanoseconds = |duration: Duration| {
+            u64::try_from(duration.as_nanos()).expect("durations are bounded by a year")
+        };
+        let width = nanoseconds(drawn.max - drawn.min);
+        if width == 0 {
+            return drawn.min;
+        }
+        // Whole microseconds where the range allows it: plans are read by people.
+        let step = if width >= 1_000_000 { 1_000 } else { 1 };
+        drawn.min + Duration::from_nanos(self.up_to(width / step) * step)
+    }
+
+    /// Uniform from `-max` to `max`.
+    fn around_zero(&mut self, max: u64) -> i64 {
+        let max = max.min(i64::MAX as u64 / 4);
+        i64::try_from(self.up_to(2 * max)).expect("bounded above") - max as i64
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.up_to(items.len() as u64 - 1) as usize]
+    }
+}
+
+/// A seed of 53 bits for a purpose: every JSON reader can hold it exactly.
+fn sub_seed(seed: u64, name: &str) -> u64 {
+    Stream::new(seed, &format!("seed/{name}")).0.next_u64() >> 11
+}
+
+impl Plan {
+    /// Makes every choice that `scenario` leaves to `seed`.
+    ///
+    /// # Panics
+    /// When `seed` exceeds [`SEED_MAX`]; callers refuse such seeds.
+    pub fn draw(scenario: &Scenario, seed: u64) -> Plan {
+        assert!(seed <= SEED_MAX, "seeds are at most {SEED_MAX}");
+        let mut faults = draw_rules(&scenario.faults, seed);
+        if let Some(swarm) = &scenario.swarm {
+            faults.extend(draw_swarm(scenario, swarm, seed));
+        }
+        faults.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.name.cmp(&b.name)));
+        Plan {
+            scenario: scenario.name.clone(),
+            path: scenario.path.clone(),
+            description: scenario.description.clone(),
+            seed,
+            overrides: scenario.overrides.clone(),
+            members: draw_members(scenario.cluster.members, &scenario.clock, seed),
+            server: scenario.cluster.server.clone(),
+            time: scenario.time,
+            network: scenario.network,
+            disk: scenario.disk.clone(),
+            workloads: draw_workloads(scenario, seed),
+            faults,
+            expect: scenario.expect.clone(),
+        }
+    }
+}
+
+fn draw_members(members: u32, clock: &Clock, seed: u64) -> Vec<PlannedMember> {
+    (1..=members)
+        .map(|number| {
+            let mut stream = Stream::new(seed, &format!("clock/member {number}"));
+            let furthest = u64::try_from(clock.offset_max.as_micros())
+                .expect("durations are bounded by a year");
+            let nanoseconds = stream.around_zero(furthest) * 1_000;
+            let drift = stream.around_zero(u64::from(clock.drift_ppm_max));
+            PlannedMember {
+                number,
+                clock_offset: Offset { nanoseconds },
+                clock_drift_ppm: i32::try_from(drift).expect("the documented bound fits 32 bits"),
+                defects: Vec::new(),
+            }
+        })
+        .collect()
+}
+
+fn draw_workloads(scenario: &Scenario, seed: u64) -> Vec<PlannedWorkload> {
+    let mut counts = BTreeMap::new();
+    scenario
+        .workloads
+        .iter()
+        .map(|workload| {
+            let count = counts.entry(workload.kind()).or_insert(0u32);
+            *count += 1;
+            let name = format!("{}-{count}", workload.kind());
+            let seed = sub_seed(seed, &format!("workload/{name}"));
+            PlannedWorkload {
+                name,
+                seed,
+                workload: workload.clone(),
+            }
+        })
+        .collect()
+}
+
+fn draw_rules(rules: &[FaultRule], seed: u64) -> Vec<PlannedFault> {
+    let mut seen = BTreeMap::new();
+    rules
+        .iter()
+        .map(|rule| {
+            let mut purpose = purpose_of(rule);
+            // Equal faults are told apart by their number among equals.
+            let count = seen.entry(purpose.clone()).or_insert(0u32);
+            *count += 1;
+            purpose += &format!(" #{count}");
+            let time = |key: &str, drawn: &Drawn| {
+                Stream::new(seed, &format!("{purpose}/{key}")).between(drawn)
+            };
+            PlannedFault {
+                name: rule.name.clone(),
+                at: time("at", &rule.at),
+                on: rule.on,
+                seed: sub_seed(seed, &purpose),
+                fault: rule.fault.map(time),
+            }
+        })
+        .collect()
+}
+
+/// What a fault's draws are named after: its own name, or all that is written about it. Not its
+/// position, which shifts when another fault is taken out.
+fn purpose_of(rule: &FaultRule) -> String {
+    if rule.named {
+        return format!("fault/{}", rule.name);
+    }
+    let range = |drawn: &Drawn| {
+        format!(
+            "{}..{}",
+            format_duration(drawn.min),
+            format_duration(drawn.max)
+        )
+    };
+    let parameters = rule.fault.parameters(range);
+    format!(
+        "fault/{} on {} at {} {parameters:?}",
+        rule.fault.kind(),
+        rule.on,
+        range(&rule.at)
+    )
+}
+
+fn draw_swarm(scenario: &Scenario, swarm: &Swarm, seed: u64) -> Vec<PlannedFault> {
+    let count = Stream::new(seed, "swarm").up_to(u64::from(swarm.budget));
+    (1..=count)
+        .map(|number| draw_swarm_fault(scenario, swarm, seed, number))
+        .collect()
+}
+
+fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) -> PlannedFault {
+    let purpose = format!("swarm/{number}");
+    let mut stream = Stream::new(seed, &purpose);
+    let members = scenario.cluster.members;
+    let run = scenario.time.run;
+    let kind = stream.pick(&swarm.faults);
+    let on = stream.pick(&swarm_targets(members));
+    let at = stream.between(&Drawn {
+        min: run / 20,
+        max: run * 9 / 10,
+    });
+    let longest = (run / 6).min(Duration::from_secs(15));
+    let lasts = stream.between(&Drawn {
+        min: longest / 20,
+        max: longest,
+    });
+    let latency_max = Duration::from_secs(1).min(run);
+    let fault = match kind {
+        "partition" => {
+            let with = Target::Member(1 + stream.up_to(u64::from(members) - 1) as u32);
+            let shapes = [
+                Shape::TwoWay,
+                Shape::OneWay(Direction::In),
+                Shape::OneWay(Direction::Out),
+                Shape::Partial { with },
+            ];
+            Fault::Partition {
+                lasts,
+                shape: stream.pick(&shapes),
+            }
+        }
+        "crash" => Fault::Crash {
+            restart_after: lasts,
+        },
+        "power-loss" => Fault::PowerLoss {
+            restart_after: lasts,
+            unsynced: scenario.disk.power_loss.unsynced,
+            torn_sector: scenario.disk.power_loss.torn_sector,
+        },
+        "pause" => Fault::Pause { lasts },
+        "slow-fsync" => {
+            let latency = stream.between(&Drawn {
+                min: latency_max / 20,
+                max: latency_max,
+            });
+            Fault::SlowFsync { lasts, latency }
+        }
+        "fsync-lies" => Fault::FsyncLies { lasts: Some(lasts) },
+        other => unreachable!("`{other}` is no documented kind"),
+    };
+    let name = format!("swarm-{number}");
+    PlannedFault {
+        name,
+        at,
+        on,
+        seed: sub_seed(seed, &purpose),
+        fault,
+    }
+}
+
+fn swarm_targets(members: u32) -> Vec<Target> {
+    let mut targets = vec![Target::Leader, Target::All];
+    targets.extend((1..=members).map(Target::Member));
+    for rule in [Target::Follower, Target::Minority, Target::Majority] {
+        if rule.check(members).is_ok() {
+            targets.push(rule);
+        }
+    }
+    targets
+}

@@ -1,0 +1,197 @@
+//! An explicit order of operations, and the small verifier on which every Ok rests.
+//!
+//! [`verify`] shares no code with the searches that find orders, only the types of a history. It
+//! checks four things and trusts nothing: every step names an operation of the history, none twice;
+//! every operation that must be explained is there; no operation was invoked after the return of
+//! one that stands behind it; and a model of the store ([`revisions`], or [`data`] where revisions
+//! are ignored), fed the operations in this order, gives exactly the answers that clients saw.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::history::{FailureClass, History, Operation, Outcome, Request};
+
+mod data;
+mod revisions;
+
+/// One step of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The operation with this id takes effect.
+    Operation(u64),
+    /// The transaction with this id, of unknown outcome, takes effect; where its comparisons look
+    /// at ignored revisions, these are the outcomes to assume, in the order of evaluation.
+    Branches(u64, Vec<bool>),
+    /// The lease ends, and the keys attached to it are removed.
+    Expiry(i64),
+}
+
+/// What an order explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Every field of every answer.
+    Revisions,
+    /// Keys, values, leases and counts; nothing that speaks of revisions or versions.
+    Data,
+}
+
+/// A total order of operations that explains a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// What the order explains.
+    pub kind: Kind,
+    /// The order. Operations of unknown outcome that are missing never took effect.
+    pub steps: Vec<Step>,
+    /// How much was looked at.
+    pub statistics: Statistics,
+}
+
+/// How much of a history was judged, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Statistics {
+    /// Operations in the history.
+    pub operations: u64,
+    /// Operations of known outcome that the order explains.
+    pub judged: u64,
+    /// Operations of unknown outcome.
+    pub unknown: u64,
+    /// Those of them that the order takes to have been executed.
+    pub unknown_executed: u64,
+    /// Ends of leases that the order assumes.
+    pub lease_expiries: u64,
+    /// Serializable reads, which have no place in the order.
+    pub serializable_not_checked: u64,
+    /// Answers that this judge says nothing about.
+    pub failures_not_checked: u64,
+    /// The last revision that anything bears witness to; 0 where revisions are ignored.
+    pub last_revision: i64,
+    /// Judgements of one answer each that the search took.
+    pub steps: u64,
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = &self.statistics;
+        write!(
+            f,
+            "{} of {} operations explained by one order up to revision {}; of {} of unknown outcome \
+             {} were executed; not checked here: {} serializable reads, {} refusals",
+            s.judged,
+            s.operations,
+            s.last_revision,
+            s.unknown,
+            s.unknown_executed,
+            s.serializable_not_checked,
+            s.failures_not_checked
+        )
+    }
+}
+
+/// Whether a history makes sense by itself.
+pub(super) fn well_formed(history: &History) -> Result<(), String> {
+    history.check().map_err(|problem| format!("malformed history: {problem}"))
+}
+
+/// Replays an order.
+///
+/// # Errors
+/// Says which step does not hold, and why.
+pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String> {
+    let operations = &history.operations;
+    let mut ids: Vec<(u64, usize)> = Vec::new();
+    if !operations.iter().enumerate().all(|(index, operation)| operation.id == index as u64) {
+        ids = operations.iter().zip(0..).map(|(operation, index)| (operation.id, index)).collect();
+        ids.sort_unstable();
+    }
+    let find = |id: u64| match &ids[..] {
+        [] => usize::try_from(id).ok().filter(|index| *index < operations.len()),
+        ids => ids.binary_search_by_key(&id, |entry| entry.0).ok().map(|at| ids[at].1),
+    };
+    let mut model: Box<dyn Model> = match certificate.kind {
+        Kind::Revisions => Box::<revisions::Store>::default(),
+        Kind::Data => Box::<data::Store>::default(),
+    };
+    let mut done = vec![false; operations.len()];
+    let mut latest_call = 0;
+    for step in &certificate.steps {
+        let (id, branches) = match step {
+            Step::Expiry(lease) => {
+                model.expire(*lease)?;
+                continue;
+            }
+            Step::Operation(id) => (*id, &[][..]),
+            Step::Branches(id, branches) => (*id, &branches[..]),
+        };
+        let index = find(id).ok_or_else(|| format!("there is no operation {id}"))?;
+        let operation = &operations[index];
+        if std::mem::replace(&mut done[index], true) {
+            return Err(format!("operation {id} stands in the order twice"));
+        }
+        latest_call = latest_call.max(operation.invoked);
+        if !operation.is_unknown() && operation.returned.is_none_or(|at| at < latest_call) {
+            return Err(format!("operation {id} returned before one ahead of it was invoked"));
+        }
+        model.step(operation, branches).map_err(|wrong| format!("operation {id}: {wrong}"))?;
+    }
+    let missing = operations.iter().zip(&done).find(|(operation, done)| {
+        !**done && must_be_explained(operation, certificate.kind)
+    });
+    match missing {
+        Some((operation, _)) => Err(format!("operation {} is not explained", operation.id)),
+        None => Ok(()),
+    }
+}
+
+/// Whether an order that leaves the operation out explains too little.
+fn must_be_explained(operation: &Operation, kind: Kind) -> bool {
+    if operation.request.is_serializable() {
+        return false;
+    }
+    match (&operation.outcome, kind) {
+        (Outcome::Unknown(_), _) | (Outcome::Failed(_), Kind::Data) => false,
+        (Outcome::Ok(_), Kind::Data) => match &operation.request {
+            Request::Range(range) => range.revision <= 0,
+            Request::Compact(_) => false,
+            _ => true,
+        },
+        (Outcome::Ok(_), Kind::Revisions) => match &operation.request {
+            Request::Compact(compact) => compact.revision > 0,
+            _ => true,
+        },
+        (Outcome::Failed(failure), Kind::Revisions) => {
+            let about_state =
+                [FailureClass::Compacted, FailureClass::FutureRevision].contains(&failure.class);
+            about_state && names_revision(&operation.request)
+        }
+    }
+}
+
+fn names_revision(request: &Request) -> bool {
+    match request {
+        Request::Range(range) => range.revision > 0,
+        Request::Compact(compact) => compact.revision > 0,
+        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).any(names_revision),
+        _ => false,
+    }
+}
+
+/// A model of the store that says whether an operation can have happened now.
+trait Model {
+    /// Executes an operation, and compares its answer where one is known.
+    fn step(&mut self, operation: &Operation, branches: &[bool]) -> Result<(), String>;
+    /// Ends a lease.
+    fn expire(&mut self, lease: i64) -> Result<(), String>;
+}
+
+/// Whether a key lies in the range that a request names; an empty end names one key, a zero byte
+/// everything from the key on.
+fn in_range(key: &[u8], start: &[u8], end: &[u8]) -> bool {
+    match end {
+        [] => key == start,
+        [0] => key >= start,
+        end => key >= start && key < end,
+    }
+}

@@ -1,0 +1,387 @@
+//! The model of the store that the search runs on: what every request does and answers.
+//!
+//! States branch where it is not known which operation filled a revision, so the keys are held in a
+//! persistent map that clones in constant time.
+
+use std::fmt::Display;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use im::OrdMap;
+
+use super::Record;
+use crate::history::{
+    Body, Compare, DeleteBody, KeyValue, Operand, Put, Range, RangeBody, Relation, Request, Txn,
+};
+
+/// What one key holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Entry {
+    pub(crate) value: Bytes,
+    pub(crate) create_revision: i64,
+    pub(crate) mod_revision: i64,
+    pub(crate) version: i64,
+    pub(crate) lease: i64,
+}
+
+/// All keys at one revision.
+pub(crate) type Keys = OrdMap<Bytes, Entry>;
+
+/// Where an answer differs from what the model says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    /// Which part of the answer.
+    pub(crate) what: String,
+    pub(crate) expected: String,
+    pub(crate) found: String,
+    /// The revisions of the writes that the two disagree about; 0 for none.
+    pub(crate) revisions: [i64; 2],
+}
+
+impl Mismatch {
+    fn new(what: impl Into<String>, expected: impl Display, found: impl Display) -> Mismatch {
+        Mismatch {
+            what: what.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            revisions: [0; 2],
+        }
+    }
+
+    fn of_key(what: &str, expected: Option<(&Bytes, &Entry)>, found: Option<&KeyValue>) -> Mismatch {
+        let expected = expected.map(|(key, entry)| entry.key_value(key));
+        let text = |kv: Option<&KeyValue>| kv.map_or("nothing".to_owned(), ToString::to_string);
+        let revision = |kv: Option<&KeyValue>| kv.map_or(0, |kv| kv.mod_revision);
+        Mismatch {
+            what: what.to_owned(),
+            expected: text(expected.as_ref()),
+            found: text(found),
+            revisions: [revision(expected.as_ref()), revision(found)],
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn key_value(&self, key: &Bytes) -> KeyValue {
+        KeyValue {
+            key: key.clone(),
+            value: self.value.clone(),
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            lease: self.lease,
+        }
+    }
+
+    fn is(&self, key: &Bytes, shown: &KeyValue, keys_only: bool) -> bool {
+        // A server that answers keys alone from its index does not know the lease.
+        let lease = self.lease == shown.lease || (keys_only && shown.lease == 0);
+        let value = if keys_only { shown.value.is_empty() } else { self.value == shown.value };
+        value
+            && lease
+            && self.mod_revision == shown.mod_revision
+            && self.create_revision == shown.create_revision
+            && self.version == shown.version
+            && *key == shown.key
+    }
+}
+
+/// What a request is judged against besides the keys themselves.
+pub(crate) struct Context<'a> {
+    /// The revision before the request.
+    pub(crate) before: i64,
+    /// The revision of the response: `before` when nothing changes, `before + 1` otherwise.
+    pub(crate) revision: i64,
+    /// The keys at an older revision.
+    pub(crate) past: &'a dyn Fn(i64) -> Option<Keys>,
+}
+
+/// Executes `request` on `keys` and compares every field of `answer`.
+///
+/// # Errors
+/// The first difference. `keys` may then hold a part of the request's writes.
+pub(crate) fn judge(
+    keys: &mut Keys,
+    request: &Request,
+    answer: &Body,
+    context: &Context<'_>,
+) -> Result<(), Mismatch> {
+    match (request, answer) {
+        (Request::Range(range), Body::Range(body)) => judge_range(keys, range, body, context),
+        (Request::Put(put), Body::Put(body)) => {
+            let shown = body.previous.as_ref();
+            let entry = keys.get(&put.key);
+            let same = match (entry.filter(|_| put.prev_kv), shown) {
+                (Some(entry), Some(shown)) => entry.is(&put.key, shown, false),
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                let expected = entry.filter(|_| put.prev_kv).map(|entry| (&put.key, entry));
+                return Err(Mismatch::of_key("the previous value", expected, shown));
+            }
+            write(keys, put, context.revision);
+            Ok(())
+        }
+        (Request::Delete(delete), Body::Delete(body)) => {
+            let gone = remove(keys, &delete.key, &delete.range_end);
+            judge_deleted(&gone, delete.prev_kv, body)
+        }
+        (Request::Txn(txn), Body::Txn(_)) => {
+            // Only a transaction that may look back needs the state from before it.
+            let looks_back = |inner: &Request| match inner {
+                Request::Txn(_) => true,
+                Request::Range(range) => range.revision > 0,
+                _ => false,
+            };
+            let before = txn.then.iter().chain(&txn.otherwise).any(looks_back);
+            let before = before.then(|| keys.clone());
+            judge_txn(keys, before.as_ref(), txn, answer, context)
+        }
+        _ => Err(Mismatch::new("the answer's kind", request, answer)),
+    }
+}
+
+fn judge_txn(
+    keys: &mut Keys,
+    before: Option<&Keys>,
+    txn: &Txn,
+    answer: &Body,
+    context: &Context<'_>,
+) -> Result<(), Mismatch> {
+    let Body::Txn(body) = answer else {
+        return Err(Mismatch::new("the answer's kind", "a transaction", answer));
+    };
+    let pre = before.unwrap_or(keys);
+    let succeeded = txn.compare.iter().all(|compare| holds(pre, compare));
+    if succeeded != body.succeeded {
+        let revisions = txn.compare.iter().find_map(|c| pre.get(&c.key));
+        let mut wrong = Mismatch::new("whether the comparisons hold", succeeded, body.succeeded);
+        wrong.revisions[0] = revisions.map_or(0, |entry| entry.mod_revision);
+        return Err(wrong);
+    }
+    let requests = if succeeded { &txn.then } else { &txn.otherwise };
+    if requests.len() != body.responses.len() {
+        let (expected, found) = (requests.len(), body.responses.len());
+        return Err(Mismatch::new("the number of answers", expected, found));
+    }
+    for (request, response) in requests.iter().zip(&body.responses) {
+        match (request, before) {
+            (Request::Txn(inner), _) => judge_txn(keys, before, inner, response, context)?,
+            // A read at the revision before never shows the transaction's own writes.
+            (Request::Range(range), Some(before))
+                if range.revision == context.before && range.revision > 0 =>
+            {
+                judge(&mut before.clone(), &latest(range), response, context)?;
+            }
+            _ => judge(keys, request, response, context)?,
+        }
+    }
+    Ok(())
+}
+
+fn latest(range: &Range) -> Request {
+    Request::Range(Range { revision: 0, ..range.clone() })
+}
+
+fn judge_range(
+    keys: &Keys,
+    range: &Range,
+    body: &RangeBody,
+    context: &Context<'_>,
+) -> Result<(), Mismatch> {
+    if range.revision > context.before {
+        let what = "a read of a revision that is not there yet";
+        let expected = format!("at most {}", context.before);
+        return Err(Mismatch::new(what, expected, range.revision));
+    }
+    if range.revision <= 0 || range.revision == context.revision {
+        return judge_content(keys, range, body);
+    }
+    match (context.past)(range.revision) {
+        Some(past) => judge_content(&past, range, body),
+        None => Err(Mismatch::new("a read of the past", "a known revision", range.revision)),
+    }
+}
+
+fn judge_content(keys: &Keys, range: &Range, body: &RangeBody) -> Result<(), Mismatch> {
+    let mut count = 0;
+    let limit = match usize::try_from(range.limit) {
+        Ok(limit) if limit > 0 => limit,
+        _ => usize::MAX,
+    };
+    let shown_max = if range.count_only { 0 } else { limit };
+    for (key, entry) in within(keys, &range.key, &range.range_end) {
+        if count < shown_max {
+            let shown = body.kvs.get(count);
+            if !shown.is_some_and(|shown| entry.is(key, shown, range.keys_only)) {
+                return Err(Mismatch::of_key("a key", Some((key, entry)), shown));
+            }
+        }
+        count += 1;
+    }
+    if let Some(extra) = body.kvs.get(count.min(shown_max)) {
+        return Err(Mismatch::of_key("a key", None, Some(extra)));
+    }
+    if i64::try_from(count) != Ok(body.count) {
+        return Err(Mismatch::new("the count", count, body.count));
+    }
+    let more = !range.count_only && count > limit;
+    if more != body.more {
+        return Err(Mismatch::new("whether there is more", more, body.more));
+    }
+    Ok(())
+}
+
+fn judge_deleted(
+    gone: &[(Bytes, Entry)],
+    prev_kv: bool,
+    body: &DeleteBody,
+) -> Result<(), Mismatch> {
+    if i64::try_from(gone.len()) != Ok(body.deleted) {
+        let mut wrong = Mismatch::new("the number of keys deleted", gone.len(), body.deleted);
+        wrong.revisions[0] = gone.first().map_or(0, |(_, entry)| entry.mod_revision);
+        return Err(wrong);
+    }
+    let gone = if prev_kv { gone } else { &[] };
+    for (index, (key, entry)) in gone.iter().enumerate() {
+        let shown = body.previous.get(index);
+        if !shown.is_some_and(|shown| entry.is(key, shown, false)) {
+            return Err(Mismatch::of_key("a deleted key", Some((key, entry)), shown));
+        }
+    }
+    match body.previous.get(gone.len()) {
+        Some(extra) => Err(Mismatch::of_key("a deleted key", None, Some(extra))),
+        None => Ok(()),
+    }
+}
+
+/// Executes `request`, whose answer nobody saw, at `before + 1`.
+///
+/// Returns the changes in the order they were made; `None` when the request changes nothing or is
+/// refused, in which case `keys` is as it was.
+pub(crate) fn apply(keys: &mut Keys, request: &Request, before: i64) -> Option<Vec<Record>> {
+    let pre = keys.clone();
+    let mut records = Vec::new();
+    if execute(keys, &pre, request, before, &mut records) && !records.is_empty() {
+        return Some(records);
+    }
+    *keys = pre;
+    None
+}
+
+/// Returns whether the request is accepted.
+fn execute(
+    keys: &mut Keys,
+    pre: &Keys,
+    request: &Request,
+    before: i64,
+    records: &mut Vec<Record>,
+) -> bool {
+    match request {
+        Request::Range(range) => range.revision <= before,
+        Request::Compact(_) => true,
+        Request::Put(put) => {
+            write(keys, put, before + 1);
+            records.push(Record { key: put.key.clone(), value: Some(put.value.clone()) });
+            true
+        }
+        Request::Delete(delete) => {
+            let gone = remove(keys, &delete.key, &delete.range_end);
+            records.extend(gone.into_iter().map(|(key, _)| Record { key, value: None }));
+            true
+        }
+        Request::Txn(txn) => {
+            let succeeded = txn.compare.iter().all(|compare| holds(pre, compare));
+            let requests = if succeeded { &txn.then } else { &txn.otherwise };
+            requests.iter().all(|request| execute(keys, pre, request, before, records))
+        }
+    }
+}
+
+/// Removes every key attached to `lease`, ascending.
+pub(crate) fn expire(keys: &mut Keys, lease: i64) -> Vec<Record> {
+    let attached = keys.iter().filter(|(_, entry)| entry.lease == lease);
+    let gone: Vec<_> = attached.map(|(key, _)| key.clone()).collect();
+    for key in &gone {
+        keys.remove(key);
+    }
+    gone.into_iter().map(|key| Record { key, value: None }).collect()
+}
+
+fn write(keys: &mut Keys, put: &Put, revision: i64) {
+    let (create_revision, version) = match keys.get(&put.key) {
+        Some(entry) => (entry.create_revision, entry.version + 1),
+        None => (revision, 1),
+    };
+    let value = put.value.clone();
+    let lease = put.lease;
+    let entry = Entry { value, create_revision, mod_revision: revision, version, lease };
+    keys.insert(put.key.clone(), entry);
+}
+
+fn remove(keys: &mut Keys, key: &Bytes, range_end: &Bytes) -> Vec<(Bytes, Entry)> {
+    if range_end.is_empty() {
+        return keys.remove_with_key(key).into_iter().collect();
+    }
+    let gone: Vec<_> =
+        within(keys, key, range_end).map(|(key, entry)| (key.clone(), entry.clone())).collect();
+    for (key, _) in &gone {
+        keys.remove(key);
+    }
+    gone
+}
+
+/// The keys of a range, ascending.
+pub(crate) fn within<'a, V: Clone>(
+    keys: &'a OrdMap<Bytes, V>,
+    key: &'a Bytes,
+    range_end: &'a Bytes,
+) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
+    let one = if range_end.is_empty() { keys.get_key_value(key) } else { None };
+    let end = match &range_end[..] {
+        [] => None,
+        [0] => Some(Bound::Unbounded),
+        end if end > &key[..] => Some(Bound::Excluded(end)),
+        _ => None,
+    };
+    let many = end.map(|end| keys.range::<_, [u8]>((Bound::Included(&key[..]), end)));
+    one.into_iter().chain(many.into_iter().flatten())
+}
+
+/// Whether one comparison holds.
+pub(crate) fn holds(keys: &Keys, compare: &Compare) -> bool {
+    let mut any = false;
+    for (_, entry) in within(keys, &compare.key, &compare.range_end) {
+        any = true;
+        if !holds_for(Some(entry), compare) {
+            return false;
+        }
+    }
+    any || holds_for(None, compare)
+}
+
+fn holds_for(entry: Option<&Entry>, compare: &Compare) -> bool {
+    let number = |field: fn(&Entry) -> i64, operand: &i64| {
+        relates(compare.relation, &entry.map_or(0, field), operand)
+    };
+    match &compare.operand {
+        Operand::Version(operand) => number(|entry| entry.version, operand),
+        Operand::CreateRevision(operand) => number(|entry| entry.create_revision, operand),
+        Operand::ModRevision(operand) => number(|entry| entry.mod_revision, operand),
+        Operand::Lease(operand) => number(|entry| entry.lease, operand),
+        Operand::Value(operand) => {
+            entry.is_some_and(|entry| relates(compare.relation, &entry.value, operand))
+        }
+    }
+}
+
+/// Whether `left` has `relation` to `right`.
+pub(crate) fn relates<T: Ord>(relation: Relation, left: &T, right: &T) -> bool {
+    match relation {
+        Relation::Equal => left == right,
+        Relation::Greater => left > right,
+        Relation::Less => left < right,
+        Relation::NotEqual => left != right,
+    }
+}

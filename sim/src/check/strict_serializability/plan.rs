@@ -1,0 +1,332 @@
+//! Sorts operations into the places that their answers force on them.
+//!
+//! The revision in an answer's header puts an operation that changed something into the writer's
+//! slot of that revision, and one that changed nothing among the readers of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::explain;
+use crate::check::{Counterexample, KnownOrder};
+use crate::history::{Failure, FailureClass, Operation, Outcome, Request};
+
+/// An index into the history's operations.
+pub(super) type Index = u32;
+
+/// The places of all operations. Revisions index the vectors directly; slots 0 and 1 have no
+/// writer, because revision 1 is the empty store.
+pub(super) struct Plan<'a> {
+    pub(super) operations: &'a [Operation],
+    /// Whether serializable reads are judged with the rest.
+    pub(super) with_serializable: bool,
+    /// The last revision that anything bears witness to.
+    pub(super) last: i64,
+    pub(super) writers: Vec<Option<Index>>,
+    readers: Vec<Index>,
+    reader_starts: Vec<u32>,
+    /// Operations of unknown outcome that may have written.
+    pub(super) unknown_writes: Vec<Index>,
+    /// Compactions that succeeded, by the revision they compacted.
+    pub(super) compactions: Vec<(i64, Index)>,
+    /// Compactions of unknown outcome, by revision.
+    pub(super) unknown_compactions: Vec<(i64, Index)>,
+    /// Operations that were told "compacted", with the least compaction that makes it true.
+    pub(super) compacted: Vec<(i64, Index)>,
+    /// Operations that were told "future revision", with the revision that was not there yet.
+    pub(super) future: Vec<(i64, Index)>,
+    /// Reads of an old revision, with the oldest one they read. By operation.
+    pub(super) old_reads: BTreeMap<Index, i64>,
+    /// The old revisions whose content is asked for.
+    pub(super) demanded: BTreeSet<i64>,
+    /// Revisions without a definite writer.
+    pub(super) gaps: usize,
+    /// Whether any write attaches a key to a lease, so that an expiry may fill a gap.
+    pub(super) leases: bool,
+    pub(super) not_checked: NotChecked,
+}
+
+/// Definite operations that this judge says nothing about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NotChecked {
+    pub(super) serializable: u64,
+    pub(super) failures: u64,
+}
+
+/// The place of one operation.
+enum Role {
+    Writer(i64),
+    Reader(i64),
+    Compaction(i64),
+    Compacted(i64),
+    Future(i64),
+    UnknownWrite,
+    UnknownCompaction(i64),
+    Serializable,
+    Failure,
+    Nothing,
+}
+
+fn role(operation: &Operation, with_serializable: bool) -> Role {
+    let serializable = operation.request.is_serializable();
+    match (&operation.outcome, &operation.request) {
+        (Outcome::Unknown(_), Request::Compact(compact)) if compact.revision > 0 => {
+            Role::UnknownCompaction(compact.revision)
+        }
+        (Outcome::Unknown(_), request) if request.may_write() => Role::UnknownWrite,
+        (Outcome::Unknown(_), _) => Role::Nothing,
+        (Outcome::Ok(_), Request::Compact(compact)) if compact.revision > 0 => {
+            Role::Compaction(compact.revision)
+        }
+        (Outcome::Ok(_), Request::Compact(_)) => Role::Failure,
+        (Outcome::Ok(_), _) if serializable && !with_serializable => Role::Serializable,
+        (Outcome::Ok(response), _) if response.body.is_effect() => Role::Writer(response.revision),
+        (Outcome::Ok(response), _) => Role::Reader(response.revision),
+        (Outcome::Failed(_), _) if serializable => Role::Serializable,
+        (Outcome::Failed(failure), request) => failed(failure, request),
+    }
+}
+
+/// What a refusal says about the state, if anything.
+fn failed(failure: &Failure, request: &Request) -> Role {
+    let asked = revisions_asked(request);
+    let (oldest, newest) = match (asked.iter().min(), asked.iter().max()) {
+        (Some(oldest), Some(newest)) => (*oldest, *newest),
+        _ => return Role::Failure,
+    };
+    let compaction = matches!(request, Request::Compact(_));
+    match failure.class {
+        FailureClass::Compacted if compaction => Role::Compacted(oldest),
+        FailureClass::Compacted => Role::Compacted(oldest + 1),
+        FailureClass::FutureRevision => Role::Future(newest),
+        _ => Role::Failure,
+    }
+}
+
+/// The explicit revisions that a request names.
+fn revisions_asked(request: &Request) -> Vec<i64> {
+    match request {
+        Request::Range(range) if range.revision > 0 => vec![range.revision],
+        Request::Compact(compact) if compact.revision > 0 => vec![compact.revision],
+        Request::Txn(txn) => {
+            txn.then.iter().chain(&txn.otherwise).flat_map(revisions_asked).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The number of puts in a request that attach a key to a lease.
+fn lease_puts(request: &Request) -> usize {
+    match request {
+        Request::Put(put) => usize::from(put.lease != 0),
+        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).map(lease_puts).sum(),
+        _ => 0,
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// Finds every operation's place. With `with_serializable`, serializable reads are held to
+    /// have been invoked at the beginning of time, and are judged with the rest.
+    ///
+    /// # Errors
+    /// Two writers of one revision, an answer without a sensible revision, or more revisions than
+    /// operations that can have written them.
+    pub(super) fn new(
+        operations: &'a [Operation],
+        known: Option<&KnownOrder>,
+        with_serializable: bool,
+    ) -> Result<Plan<'a>, Box<Counterexample>> {
+        let mut plan = Plan {
+            operations,
+            with_serializable,
+            last: 1,
+            writers: Vec::new(),
+            readers: Vec::new(),
+            reader_starts: Vec::new(),
+            unknown_writes: Vec::new(),
+            compactions: Vec::new(),
+            unknown_compactions: Vec::new(),
+            compacted: Vec::new(),
+            future: Vec::new(),
+            old_reads: BTreeMap::new(),
+            demanded: BTreeSet::new(),
+            gaps: 0,
+            leases: false,
+            not_checked: NotChecked::default(),
+        };
+        let (mut writers, mut readers) = (Vec::new(), Vec::new());
+        let mut lease_count = 0;
+        for (index, operation) in (0..).zip(operations) {
+            lease_count += lease_puts(&operation.request);
+            match role(operation, with_serializable) {
+                Role::Writer(revision) => writers.push((revision, index)),
+                Role::Reader(revision) => readers.push((revision, index)),
+                Role::Compaction(revision) => plan.compactions.push((revision, index)),
+                Role::Compacted(needs) => plan.compacted.push((needs, index)),
+                Role::Future(revision) => plan.future.push((revision, index)),
+                Role::UnknownWrite => plan.unknown_writes.push(index),
+                Role::UnknownCompaction(revision) => {
+                    plan.unknown_compactions.push((revision, index));
+                }
+                Role::Serializable => plan.not_checked.serializable += 1,
+                Role::Failure => plan.not_checked.failures += 1,
+                Role::Nothing => {}
+            }
+        }
+        plan.leases = lease_count > 0;
+        plan.compactions.sort_unstable();
+        plan.unknown_compactions.sort_unstable();
+        plan.check_revisions(&writers, &readers)?;
+        plan.count_gaps(&writers, &readers, lease_count, known)?;
+        plan.fill_slots(&writers)?;
+        plan.fill_readers(readers);
+        plan.find_old_reads();
+        Ok(plan)
+    }
+
+    fn check_revisions(
+        &self,
+        writers: &[(i64, Index)],
+        readers: &[(i64, Index)],
+    ) -> Result<(), Box<Counterexample>> {
+        for (least, places) in [(2, writers), (1, readers)] {
+            if let Some((revision, index)) = places.iter().find(|place| place.0 < least) {
+                let summary = format!("an answer has revision {revision}");
+                return Err(explain::start(summary)
+                    .with(self.operation(*index))
+                    .because(format!("its header must have at least revision {least}"))
+                    .into());
+            }
+        }
+        if let Some(pair) = self.compactions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let summary = format!("revision {} was compacted twice", pair[0].0);
+            return Err(explain::start(summary)
+                .with(self.operation(pair[0].1))
+                .with(self.operation(pair[1].1))
+                .because("the later of the two should have been told that it is compacted")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Sets `last` and `gaps`, and makes sure that `last` is in proportion to the history.
+    fn count_gaps(
+        &mut self,
+        writers: &[(i64, Index)],
+        readers: &[(i64, Index)],
+        lease_count: usize,
+        known: Option<&KnownOrder>,
+    ) -> Result<(), Box<Counterexample>> {
+        let seen = writers.iter().chain(readers).chain(&self.compactions).max();
+        self.last = seen.map_or(1, |seen| seen.0).max(known.map_or(1, |known| known.revision));
+        let written: BTreeSet<i64> = match known {
+            // Counting distinct revisions only matters when there may be too many of them.
+            None if writers.len() as i64 >= self.last - 1 => BTreeSet::new(),
+            _ => writers.iter().map(|writer| writer.0).collect(),
+        };
+        let written = if written.is_empty() { writers.len() } else { written.len() };
+        let gaps = usize::try_from(self.last - 1).unwrap_or(usize::MAX).saturating_sub(written);
+        let fillers = self.unknown_writes.len() + lease_count;
+        // With the store's own records the replay finds the very revision that nobody wrote.
+        let traceable = known.is_some() && gaps <= self.operations.len() + 1_000_000;
+        if gaps > fillers && !traceable {
+            let summary = format!(
+                "revision {} was reached, but {} revisions have no writer and at most {fillers} \
+                 operations of unknown outcome can have written them",
+                self.last, gaps
+            );
+            let start = explain::start(summary);
+            return Err(match seen {
+                Some(seen) if seen.0 == self.last => start.with(self.operation(seen.1)).into(),
+                _ => start.because("the final store says so").into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn fill_slots(&mut self, writers: &[(i64, Index)]) -> Result<(), Box<Counterexample>> {
+        self.writers = vec![None; usize::try_from(self.last).unwrap_or(0) + 1];
+        for (revision, index) in writers {
+            let slot = &mut self.writers[usize::try_from(*revision).unwrap_or(0)];
+            if let Some(first) = slot.replace(*index) {
+                let summary = format!("two operations wrote revision {revision}");
+                return Err(explain::start(summary)
+                    .with(self.operation(first))
+                    .with(self.operation(*index))
+                    .because("every change of the store has a revision of its own")
+                    .into());
+            }
+        }
+        self.gaps = self.writers.iter().skip(2).filter(|writer| writer.is_none()).count();
+        Ok(())
+    }
+
+    /// Groups readers by revision, and within one by the time of their invocation.
+    fn fill_readers(&mut self, readers: Vec<(i64, Index)>) {
+        let slots = self.writers.len();
+        let mut starts = vec![0_u32; slots + 1];
+        for (revision, _) in &readers {
+            starts[usize::try_from(*revision).unwrap_or(0) + 1] += 1;
+        }
+        for slot in 0..slots {
+            starts[slot + 1] += starts[slot];
+        }
+        let mut next = starts.clone();
+        self.readers = vec![0; readers.len()];
+        for (revision, index) in readers {
+            let next = &mut next[usize::try_from(revision).unwrap_or(0)];
+            self.readers[*next as usize] = index;
+            *next += 1;
+        }
+        for slot in 0..slots {
+            let range = starts[slot] as usize..starts[slot + 1] as usize;
+            let operations = self.operations;
+            self.readers[range].sort_by_key(|index| (called(&operations[*index as usize]), *index));
+        }
+        self.reader_starts = starts;
+    }
+
+    fn find_old_reads(&mut self) {
+        let placed = self.writers.iter().flatten().chain(&self.readers);
+        for index in placed {
+            let mut asked = revisions_asked(&self.operations[*index as usize].request);
+            asked.sort_unstable();
+            if let Some(oldest) = asked.first() {
+                self.old_reads.insert(*index, *oldest);
+                self.demanded.extend(asked);
+            }
+        }
+    }
+
+    pub(super) fn operation(&self, index: Index) -> &'a Operation {
+        &self.operations[index as usize]
+    }
+
+    /// The definite writer of a revision.
+    pub(super) fn writer(&self, revision: i64) -> Option<Index> {
+        self.writers.get(usize::try_from(revision).ok()?).copied().flatten()
+    }
+
+    /// The operations that changed nothing at a revision, in the order of their invocation.
+    pub(super) fn readers(&self, revision: i64) -> &[Index] {
+        let slot = usize::try_from(revision).unwrap_or(0);
+        &self.readers[self.reader_starts[slot] as usize..self.reader_starts[slot + 1] as usize]
+    }
+
+    /// When an operation may take effect at the earliest.
+    pub(super) fn called(&self, index: Index) -> u64 {
+        called(self.operation(index))
+    }
+
+    /// When an operation has taken effect at the latest.
+    pub(super) fn returned(&self, index: Index) -> u64 {
+        let operation = self.operation(index);
+        match operation.outcome {
+            Outcome::Unknown(_) => u64::MAX,
+            _ => operation.returned.unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// A serializable read shows the past: it was true at some time before it was invoked, too.
+fn called(operation: &Operation) -> u64 {
+    if operation.request.is_serializable() { 0 } else { operation.invoked }
+}

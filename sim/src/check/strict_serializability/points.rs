@@ -1,0 +1,198 @@
+//! From places to an explicit order: every operation gets the earliest point in time at which all
+//! that must precede it allows it to take effect, and the order is that of the points.
+//!
+//! Compactions have no revision of their own. One that succeeded takes effect as early as it may;
+//! a refusal that says "compacted" as late as it may, at its return, because compaction is never
+//! taken back; one that says "future revision" at its invocation. Where such a refusal needs a
+//! compaction of unknown outcome, the one with the earliest point serves: whoever else needed a
+//! later one could have used it too, so trying others gains nothing.
+
+use std::collections::BTreeMap;
+
+use super::explain;
+use super::order::Order;
+use super::plan::{Index, Plan};
+use super::replay::Fill;
+use crate::check::Counterexample;
+use crate::check::certificate::Step;
+
+/// Why no order was made.
+pub(super) enum Problem {
+    Violation(Box<Counterexample>),
+    Undetermined(String),
+}
+
+/// What comes first among operations with the same point.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Future,
+    Placed(u64),
+    Compaction(i64),
+    Compacted,
+}
+
+struct Points<'p, 'a> {
+    plan: &'p Plan<'a>,
+    steps: Vec<(u64, Rank, Step)>,
+    /// The point of each revision's write, where a compaction asks for it.
+    written: BTreeMap<i64, u64>,
+    /// The oldest revision read, and the point of the read; later the latest point of this or any
+    /// older.
+    old_reads: BTreeMap<i64, u64>,
+}
+
+/// Orders all operations; `certain` tells that the fillings were without alternative.
+pub(super) fn order(
+    plan: &Plan<'_>,
+    order: &Order,
+    fills: &[(i64, Fill)],
+    certain: bool,
+) -> Result<Vec<Step>, Problem> {
+    let mut points = Points {
+        plan,
+        steps: Vec::with_capacity(plan.operations.len()),
+        written: BTreeMap::new(),
+        old_reads: BTreeMap::new(),
+    };
+    points.place(fills);
+    let floating = !plan.compactions.is_empty() || !plan.compacted.is_empty();
+    if floating {
+        points.compact(order, certain)?;
+    }
+    if floating || !plan.future.is_empty() {
+        points.steps.sort_by_key(|(point, rank, _)| (*point, *rank));
+    }
+    Ok(points.steps.into_iter().map(|(_, _, step)| step).collect())
+}
+
+impl Points<'_, '_> {
+    fn id(&self, index: Index) -> Step {
+        Step::Operation(self.plan.operation(index).id)
+    }
+
+    /// Writers and readers, revision by revision.
+    fn place(&mut self, fills: &[(i64, Fill)]) {
+        let plan = self.plan;
+        let wanted: Vec<i64> =
+            plan.compactions.iter().chain(&plan.unknown_compactions).map(|c| c.0).collect();
+        let wanted: std::collections::BTreeSet<i64> = wanted.into_iter().collect();
+        let mut future = plan.future.clone();
+        future.sort_unstable();
+        let mut future = future.into_iter().peekable();
+        let mut fills = fills.iter().peekable();
+        let mut point = 0;
+        for revision in 1..=plan.last {
+            while let Some((_, index)) = future.next_if(|(asked, _)| *asked <= revision) {
+                point = point.max(plan.called(index));
+                self.steps.push((plan.called(index), Rank::Future, self.id(index)));
+            }
+            if let Some(writer) = plan.writer(revision) {
+                self.put(writer, &mut point);
+            } else if let Some((_, fill)) = fills.next_if(|(at, _)| *at == revision) {
+                match fill {
+                    Fill::Operation(index) => self.put(*index, &mut point),
+                    Fill::Expiry(lease) => {
+                        let rank = Rank::Placed(self.steps.len() as u64);
+                        self.steps.push((point, rank, Step::Expiry(*lease)));
+                    }
+                }
+            }
+            if wanted.contains(&revision) {
+                self.written.insert(revision, point);
+            }
+            for index in plan.readers(revision) {
+                self.put(*index, &mut point);
+            }
+        }
+        for (_, index) in future {
+            self.steps.push((plan.called(index), Rank::Future, self.id(index)));
+        }
+    }
+
+    fn put(&mut self, index: Index, point: &mut u64) {
+        *point = (*point).max(self.plan.called(index));
+        if let Some(oldest) = self.plan.old_reads.get(&index) {
+            let latest = self.old_reads.entry(*oldest).or_default();
+            *latest = (*latest).max(*point);
+        }
+        // A serializable read helps to find the order, but has no place in it.
+        if !self.plan.operation(index).request.is_serializable() {
+            let rank = Rank::Placed(self.steps.len() as u64);
+            self.steps.push((*point, rank, self.id(index)));
+        }
+    }
+
+    fn compact(&mut self, order: &Order, certain: bool) -> Result<(), Problem> {
+        let plan = self.plan;
+        let mut latest = 0;
+        for point in self.old_reads.values_mut() {
+            latest = latest.max(*point);
+            *point = latest;
+        }
+        // By compacted revision: the point, the operation, whether its outcome is known.
+        let mut points: Vec<(i64, u64, Index, bool)> = Vec::new();
+        let mut previous = 0;
+        for (revision, index) in &plan.compactions {
+            previous = self.earliest(*revision, *index).max(previous);
+            points.push((*revision, previous, *index, true));
+        }
+        let definite = points.len();
+        for (revision, index) in &plan.unknown_compactions {
+            let before = points[..definite].partition_point(|known| known.0 < *revision);
+            let taken = points[..definite].get(before).is_some_and(|known| known.0 == *revision);
+            if !taken && self.written.contains_key(revision) {
+                let chain = before.checked_sub(1).map_or(0, |last| points[last].1);
+                let point = self.earliest(*revision, *index).max(chain);
+                points.push((*revision, point, *index, false));
+            }
+        }
+        let mut needed = vec![true; definite];
+        needed.resize(points.len(), false);
+        for (needs, index) in &order.deferred {
+            let able = points.iter().enumerate().filter(|(_, able)| able.0 >= *needs);
+            let first = able.min_by_key(|(_, able)| (able.1, !able.3));
+            match first {
+                Some((at, able)) if able.1 <= plan.returned(*index) => needed[at] = true,
+                _ => return Err(self.unexplained(*needs, *index, certain)),
+            }
+        }
+        for ((revision, point, index, _), _) in
+            points.iter().zip(&needed).filter(|(_, needed)| **needed)
+        {
+            self.steps.push((*point, Rank::Compaction(*revision), self.id(*index)));
+        }
+        for (_, index) in &plan.compacted {
+            self.steps.push((plan.returned(*index), Rank::Compacted, self.id(*index)));
+        }
+        Ok(())
+    }
+
+    /// When a compaction may take effect: after its revision is written and the last read of what
+    /// it forgets.
+    fn earliest(&self, revision: i64, index: Index) -> u64 {
+        let read = self.old_reads.range(..revision).next_back().map_or(0, |(_, point)| *point);
+        let written = self.written.get(&revision).copied().unwrap_or(0);
+        self.plan.called(index).max(read).max(written)
+    }
+
+    fn unexplained(&self, needs: i64, index: Index, certain: bool) -> Problem {
+        let operation = self.plan.operation(index);
+        let summary = format!(
+            "operation {} was told that its revision is compacted, but no compaction can have \
+             happened by then",
+            operation.id
+        );
+        let beyond = self.plan.unknown_compactions.iter().any(|(revision, unknown)| {
+            *revision >= needs
+                && *revision > self.plan.last
+                && self.plan.called(*unknown) <= self.plan.returned(index)
+        });
+        if certain && !beyond {
+            Problem::Violation(explain::start(summary).with(operation).into())
+        } else {
+            Problem::Undetermined(format!(
+                "{summary}, unless operations of unknown outcome wrote other revisions than assumed"
+            ))
+        }
+    }
+}

@@ -17,6 +17,7 @@ use vetcd::server::{self, Server};
 
 use crate::observe::Observer;
 use crate::plan::Plan;
+use crate::scenario::{FlagProblem, ServerFlags};
 use crate::world::{FileLoss, NodeConfig, NodeId, PowerLoss, World};
 
 /// Where members listen; each has a network of its own.
@@ -87,6 +88,51 @@ pub fn member_config(
     let config = Config::from_pairs(flags)?;
     config.validate()?;
     Ok(config)
+}
+
+/// The server's own parser, for the flags that scenarios give.
+pub struct Flags;
+
+/// Flags that the testbed sets itself.
+const OWN_FLAGS: &[&str] = &[
+    "name",
+    "data-dir",
+    "listen-peer-urls",
+    "listen-client-urls",
+    "initial-advertise-peer-urls",
+    "advertise-client-urls",
+    "initial-cluster",
+    "initial-cluster-state",
+    "initial-cluster-token",
+    "log-level",
+    "log-format",
+];
+
+impl ServerFlags for Flags {
+    fn names(&self) -> Vec<String> {
+        let mut names = Config::known_flags();
+        names.retain(|name| !OWN_FLAGS.contains(&name.as_str()));
+        names
+    }
+
+    fn check(&self, flags: &BTreeMap<String, String>) -> Result<(), FlagProblem> {
+        // One by one first, so that a bad value is reported at its own place.
+        for (flag, value) in flags {
+            let alone = Config::from_pairs([(flag, value)]);
+            if let Err(vetcd::config::Error::Flag(message)) = alone {
+                return Err(FlagProblem {
+                    flag: flag.clone(),
+                    message,
+                });
+            }
+        }
+        member_config(1, 3, flags).map(|_| ()).map_err(|error| {
+            let message = error.to_string();
+            let named = flags.keys().find(|flag| message.contains(flag.as_str()));
+            let flag = named.or(flags.keys().next()).cloned().unwrap_or_default();
+            FlagProblem { flag, message }
+        })
+    }
 }
 
 impl Cluster {

@@ -35,7 +35,7 @@ pub enum Error {
     Backend(#[from] backend::Error),
     /// A received snapshot cannot be read back.
     #[error("a received snapshot cannot be installed: {0}")]
-    Snapshot(#[from] snapshot::Error),
+    Snapshot(#[from] snapshot::FileError),
     /// An entry cannot be understood; applying the next would diverge from the other members.
     #[error("log entry {index} cannot be decoded: {source}")]
     Undecodable {

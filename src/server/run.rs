@@ -108,9 +108,6 @@ async fn run_once(
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
-    if let Some(bytes) = booted.torn_bytes {
-        host.observe(Event::TornTailCut { bytes });
-    }
     let member = start(host, config, &options, booted, peer_listeners)?;
     let (stop_serving, serving_stopped) = watch::channel(false);
     for listener in client_listeners {
@@ -170,12 +167,16 @@ fn start(
         mut restored,
         backend,
         published: current,
+        torn_bytes,
         lock,
     } = booted;
     let defects = host.defects();
     let applied = current.index;
     if defect!(defects, ApplyTwice) {
         restored.applied = restored.compacted.0;
+    }
+    if let Some(bytes) = torn_bytes {
+        host.observe(Event::TornTailCut { bytes });
     }
     host.observe(Event::Started {
         applied,

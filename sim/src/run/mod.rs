@@ -10,9 +10,11 @@ mod log;
 
 use std::time::Instant;
 
+use crate::cli::Judge;
 use crate::explore::{RunOptions, RunOutput, Runner, TraceEvent};
 use crate::plan::Plan;
-use crate::report::{RunResult, Verdict};
+use crate::history::History;
+use crate::report::{JudgedHistory, RunResult, Verdict};
 use crate::world;
 
 /// Runs plans in the simulated world.
@@ -28,6 +30,16 @@ impl Runner for SimRunner {
         let mut output = run(plan, options);
         output.result.wall_time = elapsed(&started);
         output
+    }
+}
+
+/// Judges recorded histories by themselves, without what a run knows besides.
+pub struct HistoryJudge;
+
+impl Judge for HistoryJudge {
+    fn judge(&self, history: &[u8]) -> Result<JudgedHistory, String> {
+        let history = History::read(history).map_err(|error| error.to_string())?;
+        Ok(judge::judge_history(&history))
     }
 }
 
@@ -59,7 +71,7 @@ fn run(plan: &Plan, options: &RunOptions) -> RunOutput {
     result.trace_hash = outcome.trace.to_string();
     result.virtual_time = std::time::Duration::from_nanos(outcome.virtual_ns);
     let mut history = Vec::new();
-    if let Err(error) = crate::history::lines::write(&facts.history, &mut history) {
+    if let Err(error) = facts.history.write(&mut history) {
         return failed(plan, format!("cannot write the history: {error}"));
     }
     let names = facts.node_names.clone();

@@ -158,6 +158,11 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// How many per second.
+    pub fn per_second(&self) -> f64 {
+        f64::from(self.count) / self.per.as_secs_f64()
+    }
+
     /// Reads `"400/s"`, `"30/m"`.
     ///
     /// # Errors

@@ -107,6 +107,11 @@ impl Host for SimHost {
         self.life.node.disk.mount(self.life.clone())
     }
 
+    fn boot_id(&self) -> String {
+        let state = lock(&self.life.node.state);
+        format!("{}-{}", self.life.node.name, state.reboots)
+    }
+
     fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>> {
         let listener = net::listen(self.world.net(), &self.life, address);
         Box::pin(std::future::ready(listener))

@@ -197,6 +197,7 @@ impl World {
                 state.madsim = madsim.expect("a node stays known to the executor");
             }
             state.lives += 1;
+            state.reboots += u64::from(!state.powered);
             state.powered = true;
             state.paused = false;
             node.set_life(Some(state.lives));

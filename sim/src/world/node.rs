@@ -39,6 +39,8 @@ pub(crate) struct NodeState {
     /// How many lives were started.
     pub(crate) lives: u64,
     pub(crate) powered: bool,
+    /// How often the machine was switched on again after losing power.
+    pub(crate) reboots: u64,
     pub(crate) paused: bool,
     pub(crate) madsim: NodeHandle,
     /// Tasks spawned since madsim's list of them was tidied.
@@ -58,6 +60,7 @@ impl Node {
     ) -> Node {
         let state = NodeState {
             lives: 0,
+            reboots: 0,
             powered: true,
             paused: false,
             madsim,

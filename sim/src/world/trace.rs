@@ -72,6 +72,24 @@ pub struct Event {
     pub label: String,
 }
 
+impl Event {
+    /// What happened, without when and where.
+    pub fn what(&self) -> String {
+        let mut text = self.kind.name().to_owned();
+        if !self.label.is_empty() {
+            text = format!("{text} {}", self.label);
+        }
+        for (name, value) in self.kind.arguments().into_iter().zip(self.arguments) {
+            match name {
+                "" => {}
+                "hash" => text += &format!(" {name}={value:016x}"),
+                _ => text += &format!(" {name}={value}"),
+            }
+        }
+        text
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, rest) = (self.at_ns / 1_000_000_000, self.at_ns % 1_000_000_000);
@@ -80,18 +98,7 @@ impl fmt::Display for Event {
             Some(node) => write!(f, "node {} ", node.0)?,
             None => write!(f, "world  ")?,
         }
-        write!(f, "{}", self.kind.name())?;
-        if !self.label.is_empty() {
-            write!(f, " {}", self.label)?;
-        }
-        for (name, value) in self.kind.arguments().into_iter().zip(self.arguments) {
-            match name {
-                "" => {}
-                "hash" => write!(f, " {name}={value:016x}")?,
-                _ => write!(f, " {name}={value}")?,
-            }
-        }
-        Ok(())
+        f.write_str(&self.what())
     }
 }
 

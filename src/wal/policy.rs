@@ -156,7 +156,7 @@ pub fn show_duration(duration: Duration) -> String {
     let unit = UNITS
         .iter()
         .rev()
-        .find(|(_, size)| nanoseconds % u128::from(*size) == 0);
+        .find(|(_, size)| nanoseconds.is_multiple_of(u128::from(*size)));
     let (name, size) = unit.unwrap_or(&UNITS[0]);
     format!("{}{name}", nanoseconds / u128::from(*size))
 }

@@ -132,6 +132,7 @@ struct Inner {
     record: bool,
     history: Vec<Box<Inner>>,
     largest_read: usize,
+    synced_dirs: BTreeSet<PathBuf>,
     cost: Duration,
 }
 
@@ -266,6 +267,11 @@ impl MemoryDisk {
         self.inner().largest_read
     }
 
+    /// The directories that were ever synced.
+    pub fn synced_dirs(&self) -> Vec<PathBuf> {
+        self.inner().synced_dirs.iter().cloned().collect()
+    }
+
     /// The time the operations since the last call would have taken.
     pub fn take_cost(&self) -> Duration {
         std::mem::take(&mut self.inner().cost)
@@ -336,6 +342,7 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         inner.operation("sync_dir")?;
+        inner.synced_dirs.insert(path.to_path_buf());
         let of = |p: &Path| p.parent() == Some(path);
         let names = inner.names.iter().filter(|(p, _)| of(p));
         let durable: BTreeMap<_, _> = names.map(|(p, i)| (p.clone(), *i)).collect();

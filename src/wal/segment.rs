@@ -148,6 +148,7 @@ pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -130,7 +130,7 @@ struct Inner {
     operations: Vec<&'static str>,
     fail_from: Option<usize>,
     record: bool,
-    history: Vec<Box<Inner>>,
+    history: Vec<Inner>,
     largest_read: usize,
     synced_dirs: BTreeSet<PathBuf>,
     cost: Duration,
@@ -143,7 +143,7 @@ impl Inner {
             let mut before = self.clone();
             before.history = Vec::new();
             before.record = false;
-            self.history.push(Box::new(before));
+            self.history.push(before);
         }
         let number = self.operations.len();
         self.operations.push(name);
@@ -258,7 +258,7 @@ impl MemoryDisk {
     /// Takes the states kept since the last call.
     pub fn take_history(&self) -> Vec<MemoryDisk> {
         let history = std::mem::take(&mut self.inner().history);
-        let disk = |inner: Box<Inner>| MemoryDisk(Arc::new(Mutex::new(*inner)));
+        let disk = |inner: Inner| MemoryDisk(Arc::new(Mutex::new(inner)));
         history.into_iter().map(disk).collect()
     }
 

@@ -1,4 +1,5 @@
-//! The log, open for writing: append, sync, mark, release.
+//! The log, open for writing: append, sync, mark, release. How it comes to be open is in
+//! [`super::open`].
 //!
 //! Blocking and single-handed: one owner, no tasks, no clock. It never retries a failed write or
 //! sync and never writes after one: from the first failure on, every call returns that error.
@@ -6,63 +7,59 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::Message;
 
 use super::error::Error;
-use super::format::{FORMAT, HardStateRecord, Kind, MarkRecord, Nothing, Place, SegmentHead};
-use super::format::{PAYLOAD_BYTES_MAX, encode_record};
-use super::recovery::{self, Found, FoundSegment};
-use super::segment::{self, SegmentName};
+use super::format::encode_record;
+use super::format::{HardStateRecord, Kind, MarkRecord, Nothing, PAYLOAD_BYTES_MAX, Place};
+use super::open::begin_segment;
+use super::recovery::FoundSegment;
+use super::segment::SegmentName;
 use super::state::State;
-use super::{Batch, Metadata, Options, Position, Recovered};
-use crate::host::{Disk, File, OpenMode};
+use super::{Batch, Metadata, Options, Position};
+use crate::host::{Disk, File};
 
-/// The first segment of a new log.
-const FIRST: SegmentName = SegmentName {
-    segment: 1,
-    first_index: 1,
-};
 /// A write buffer that grew beyond this is given back after use.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 /// A write-ahead log, open for writing.
 pub struct Log {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    options: Options,
-    metadata: Metadata,
-    state: State,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    pub(super) metadata: Metadata,
+    pub(super) state: State,
     /// The segments before the active one, oldest first.
-    sealed: VecDeque<FoundSegment>,
-    active: Active,
+    pub(super) sealed: VecDeque<FoundSegment>,
+    pub(super) active: Active,
     /// The last record's checksum.
-    chain: u32,
+    pub(super) chain: u32,
     /// Whether the last record is a synced record.
-    ends_in_synced: bool,
+    pub(super) ends_in_synced: bool,
     /// Everything before this is durable, as far as the log knows.
-    synced: Position,
-    never_sync: bool,
-    failed: Option<Error>,
-    stats: LogStats,
+    pub(super) synced: Position,
+    pub(super) never_sync: bool,
+    pub(super) failed: Option<Error>,
+    pub(super) stats: LogStats,
 }
 
 /// The segment being written.
-struct Active {
-    name: SegmentName,
-    path: PathBuf,
-    file: Arc<dyn File>,
+pub(super) struct Active {
+    pub name: SegmentName,
+    pub path: PathBuf,
+    pub file: Arc<dyn File>,
     /// Bytes written.
-    length: u64,
+    pub length: u64,
     /// The segment head's share of them.
-    head_bytes: u64,
+    pub head_bytes: u64,
     /// Bytes written up to the last record that matters; a synced record does not.
-    content: u64,
-    highest_index: u64,
+    pub content: u64,
+    pub highest_index: u64,
     /// Records to be written at `length`.
-    buffer: Vec<u8>,
+    pub buffer: Vec<u8>,
 }
 
 impl Active {
@@ -109,113 +106,6 @@ impl SyncPoint {
 }
 
 impl Log {
-    /// Whether `dir` holds a log, be it a damaged one. What an interrupted [`Log::create`] leaves
-    /// is none.
-    pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
-        if !disk.exists(dir).map_err(Error::io("look for", dir))? {
-            return Ok(false);
-        }
-        let names = disk.list_dir(dir).map_err(Error::io("list", dir))?;
-        Ok(names.iter().any(|name| segment::is_segment(name)))
-    }
-
-    /// Creates a log in `dir`, which must be missing or empty; leftovers of an interrupted creation
-    /// do not count. The log is durable when this returns, and so are all directories made for it.
-    ///
-    /// # Errors
-    /// [`Error::NotEmpty`], [`Error::Io`].
-    pub fn create(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        metadata: Metadata,
-        options: Options,
-    ) -> Result<Log, Error> {
-        segment::create_dir(&*disk, dir)?;
-        let names = disk.list_dir(dir).map_err(Error::io("list", dir))?;
-        if let Some(name) = names.iter().find(|name| !segment::is_unfinished(name)) {
-            return Err(Error::NotEmpty {
-                dir: dir.to_path_buf(),
-                name: name.clone(),
-            });
-        }
-        segment::remove_unfinished(&*disk, dir)?;
-        let state = State::default();
-        let before = Position {
-            segment: FIRST.segment,
-            offset: 0,
-        };
-        let (active, chain) = begin_segment(&*disk, dir, metadata, &state, FIRST, before, 0, true)?;
-        let synced = Position {
-            segment: FIRST.segment,
-            offset: active.length,
-        };
-        Ok(Log {
-            disk,
-            dir: dir.to_path_buf(),
-            options,
-            metadata,
-            state,
-            sealed: VecDeque::new(),
-            active,
-            chain,
-            ends_in_synced: false,
-            synced,
-            never_sync: false,
-            failed: None,
-            stats: LogStats::default(),
-        })
-    }
-
-    /// Opens the log in `dir` and returns what it holds. A torn tail is cut. Everything returned is
-    /// durable, even what an earlier process wrote and did not sync.
-    ///
-    /// # Errors
-    /// [`Error::Missing`], [`Error::Damaged`] (nothing is changed on disk), [`Error::Format`],
-    /// [`Error::Io`].
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        options: Options,
-    ) -> Result<(Log, Recovered), Error> {
-        let (recovered, found) = recovery::recover(&*disk, dir)?.into_recovered();
-        segment::remove_unfinished(&*disk, dir)?;
-        let mut sealed = VecDeque::from(found.segments.clone());
-        let last = sealed
-            .pop_back()
-            .expect("recovery fails without a single segment");
-        let file = make_durable(&*disk, dir, &found, last)?;
-        let active = Active {
-            name: last.name,
-            path: last.name.path(dir),
-            file,
-            length: last.length,
-            head_bytes: 0,
-            content: last.length,
-            highest_index: last.highest_index,
-            buffer: Vec::new(),
-        };
-        let mut log = Log {
-            disk,
-            dir: dir.to_path_buf(),
-            options,
-            metadata: found.metadata,
-            state: found.state,
-            sealed,
-            chain: found.chain,
-            ends_in_synced: found.last_kind == Kind::Synced,
-            synced: Position {
-                segment: last.name.segment,
-                offset: last.length,
-            },
-            active,
-            never_sync: false,
-            failed: None,
-            stats: LogStats::default(),
-        };
-        log.mark_synced()?;
-        Ok((log, recovered))
-    }
-
     /// From now on nothing is synced, not even a segment that is full; the log then vouches for
     /// nothing, so that whatever a power loss leaves is a torn tail. For [`super::SyncPolicy::None`].
     pub fn never_sync(&mut self) {
@@ -501,94 +391,4 @@ impl Log {
         }
         Ok(())
     }
-}
-
-/// Makes the segment `name` with its head, which claims that everything before `synced` is durable.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "every part of the head, from two callers"
-)]
-fn begin_segment(
-    disk: &dyn Disk,
-    dir: &Path,
-    metadata: Metadata,
-    state: &State,
-    name: SegmentName,
-    synced: Position,
-    previous: u32,
-    durable: bool,
-) -> Result<(Active, u32), Error> {
-    let head = SegmentHead {
-        format: FORMAT,
-        segment: name.segment,
-        first_index: name.first_index,
-        cluster_id: metadata.cluster_id,
-        member_id: metadata.member_id,
-        hard_state: state.hard_state().into(),
-        mark: state.mark().map(|mark| MarkRecord::new(mark, 0)),
-        synced_segment: synced.segment,
-        synced_offset: synced.offset,
-    };
-    let place = Place {
-        segment: name.segment,
-        offset: 0,
-        synced: 0,
-        previous,
-    };
-    let mut buffer = Vec::new();
-    let checksum = encode_record(&mut buffer, place, Kind::SegmentHead, &head)
-        .ok_or_else(|| Error::Invalid("the configuration is too large".to_owned()))?;
-    let file = segment::create(disk, dir, name, &buffer, durable)?;
-    let length = buffer.len() as u64;
-    let active = Active {
-        name,
-        path: name.path(dir),
-        file,
-        length,
-        head_bytes: length,
-        content: length,
-        highest_index: 0,
-        buffer: Vec::new(),
-    };
-    Ok((active, checksum))
-}
-
-/// Cuts the torn tail and syncs whatever is not proven to be durable, so that from here on
-/// everything recovered is. Returns the last segment's file.
-fn make_durable(
-    disk: &dyn Disk,
-    dir: &Path,
-    found: &Found,
-    last: FoundSegment,
-) -> Result<Arc<dyn File>, Error> {
-    let removed = found.cut.iter().flat_map(|cut| &cut.remove).rev();
-    for name in removed {
-        let path = name.path(dir);
-        disk.remove_file(&path)
-            .map_err(Error::io("remove", &path))?;
-    }
-    let path = last.name.path(dir);
-    let mut file = None;
-    for segment in &found.segments {
-        let is_last = segment.name == last.name;
-        if segment.name.segment < found.proven.segment && !is_last {
-            continue;
-        }
-        let path = segment.name.path(dir);
-        let open = disk
-            .open(&path, OpenMode::ReadWrite)
-            .map_err(Error::io("open", &path))?;
-        // Bytes past the cut must never be read again: later records may be written over a part of
-        // them, and the rest would follow.
-        if is_last && open.len().map_err(Error::io("measure", &path))? != segment.length {
-            open.set_len(segment.length)
-                .map_err(Error::io("cut", &path))?;
-        }
-        open.sync_data().map_err(Error::io("sync", &path))?;
-        if is_last {
-            file = Some(open);
-        }
-    }
-    disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
-    file.ok_or(Error::Missing(path))
 }

@@ -94,6 +94,7 @@
 mod error;
 mod format;
 mod log;
+mod open;
 mod policy;
 mod reader;
 mod recovery;

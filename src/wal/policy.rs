@@ -156,12 +156,13 @@ pub fn show_duration(duration: Duration) -> String {
     let unit = UNITS
         .iter()
         .rev()
-        .find(|(_, size)| nanoseconds % u128::from(*size) == 0);
+        .find(|(_, size)| nanoseconds.is_multiple_of(u128::from(*size)));
     let (name, size) = unit.unwrap_or(&UNITS[0]);
     format!("{}{name}", nanoseconds / u128::from(*size))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -83,9 +83,8 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
         return Err(Error::Missing(dir.to_path_buf()));
     };
     let mut replay = Replay::new(disk, dir);
-    let mut expected = first.segment;
     let mut flaw = None;
-    for name in &names {
+    for (expected, name) in (first.segment..).zip(&names) {
         if name.segment != expected {
             flaw = Some(FlawAt {
                 position: Position {
@@ -101,7 +100,6 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
         if flaw.is_some() {
             break;
         }
-        expected += 1;
     }
     let cut = match flaw {
         None => None,

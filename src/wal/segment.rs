@@ -124,7 +124,8 @@ pub(super) fn create(
 /// Creates `dir` with its missing parents and makes every new name durable.
 pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
     let mut made = Vec::new();
-    for ancestor in dir.ancestors().filter(|path| *path != Path::new("")) {
+    // The root and the current directory have no name to be made durable.
+    for ancestor in dir.ancestors().filter(|path| path.parent().is_some()) {
         if disk
             .exists(ancestor)
             .map_err(Error::io("look for", ancestor))?
@@ -137,7 +138,7 @@ pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
         .map_err(Error::io("create directory", dir))?;
     // The log's own directory is synced even when it was there already: whoever made it may have
     // died before its name was durable.
-    if made.is_empty() {
+    if made.is_empty() && dir.parent().is_some() {
         made.push(dir);
     }
     for path in made.into_iter().rev() {
@@ -147,6 +148,7 @@ pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

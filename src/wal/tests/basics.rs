@@ -49,6 +49,16 @@ fn a_log_is_created_only_where_nothing_is() {
 }
 
 #[test]
+fn the_directories_made_for_a_log_are_durable() {
+    let disk = MemoryDisk::new();
+    create(&disk, SMALL);
+    assert_eq!(
+        disk.synced_dirs(),
+        ["/", "/data", "/data/wal"].map(PathBuf::from)
+    );
+}
+
+#[test]
 fn segments_fill_up_and_are_released_once_a_mark_covers_them() {
     let disk = MemoryDisk::new();
     let mut log = create(&disk, SMALL);

@@ -130,8 +130,9 @@ struct Inner {
     operations: Vec<&'static str>,
     fail_from: Option<usize>,
     record: bool,
-    history: Vec<Box<Inner>>,
+    history: Vec<Inner>,
     largest_read: usize,
+    synced_dirs: BTreeSet<PathBuf>,
     cost: Duration,
 }
 
@@ -142,7 +143,7 @@ impl Inner {
             let mut before = self.clone();
             before.history = Vec::new();
             before.record = false;
-            self.history.push(Box::new(before));
+            self.history.push(before);
         }
         let number = self.operations.len();
         self.operations.push(name);
@@ -257,13 +258,18 @@ impl MemoryDisk {
     /// Takes the states kept since the last call.
     pub fn take_history(&self) -> Vec<MemoryDisk> {
         let history = std::mem::take(&mut self.inner().history);
-        let disk = |inner: Box<Inner>| MemoryDisk(Arc::new(Mutex::new(*inner)));
+        let disk = |inner: Inner| MemoryDisk(Arc::new(Mutex::new(inner)));
         history.into_iter().map(disk).collect()
     }
 
     /// The largest buffer a read was asked to fill.
     pub fn largest_read(&self) -> usize {
         self.inner().largest_read
+    }
+
+    /// The directories that were ever synced.
+    pub fn synced_dirs(&self) -> Vec<PathBuf> {
+        self.inner().synced_dirs.iter().cloned().collect()
     }
 
     /// The time the operations since the last call would have taken.
@@ -336,6 +342,7 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         inner.operation("sync_dir")?;
+        inner.synced_dirs.insert(path.to_path_buf());
         let of = |p: &Path| p.parent() == Some(path);
         let names = inner.names.iter().filter(|(p, _)| of(p));
         let durable: BTreeMap<_, _> = names.map(|(p, i)| (p.clone(), *i)).collect();

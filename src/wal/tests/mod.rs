@@ -1,5 +1,6 @@
 //! Tests of the log as a whole.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "tests may touch the world")]
 
 mod basics;

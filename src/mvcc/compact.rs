@@ -36,7 +36,8 @@ impl State {
         }
         let limit = max_records.max(1);
         let due: Vec<RevisionKey> = self
-            .records_after(self.compact_cursor)
+            .records_at_or_after(self.compact_cursor.next())
+            .map(|record| record.revision_key())
             .take(limit)
             .take_while(|name| name.revision.main <= self.compact_revision)
             .collect();
@@ -52,15 +53,6 @@ impl State {
             self.compact_finished = self.compact_revision;
         }
         self.compact_finished != self.compact_revision
-    }
-
-    fn records_after(&self, cursor: Revision) -> impl Iterator<Item = RevisionKey> {
-        let from = Revision {
-            sub: cursor.sub + 1,
-            ..cursor
-        };
-        let records = self.records.range(from..);
-        records.map(|(_, record)| record.revision_key())
     }
 
     fn is_superseded(&self, name: RevisionKey) -> bool {

@@ -144,10 +144,14 @@ impl State {
     ///
     /// Complete only from the compaction revision on: below it versions may be missing.
     pub fn records_from(&self, revision: i64) -> impl Iterator<Item = &Arc<Record>> {
-        let start = Revision {
+        self.records_at_or_after(Revision {
             main: revision,
             sub: 0,
-        };
+        })
+    }
+
+    /// The records at `start` or after it, in the order they were written.
+    pub fn records_at_or_after(&self, start: Revision) -> impl Iterator<Item = &Arc<Record>> {
         self.records.range(start..).map(|(_, record)| record)
     }
 

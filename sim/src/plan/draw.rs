@@ -207,7 +207,9 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
     let latency_max = Duration::from_secs(1).min(run);
     let fault = match kind {
         "partition" => {
-            let with = Target::Member(1 + stream.up_to(u64::from(members) - 1) as u32);
+            let others: Vec<Target> =
+                (1..=members).map(Target::Member).filter(|other| *other != on).collect();
+            let with = stream.pick(&others);
             let shapes = [
                 Shape::TwoWay,
                 Shape::OneWay(Direction::In),

@@ -115,7 +115,8 @@ fn choices(out: &mut Vec<Entry>, sort: &'static str, choices: &[Choice]) {
 
 fn table_entry(sort: &'static str, table: &Table) -> Entry {
     let mut text = table.doc.to_string();
-    for key in table.keys() {
+    // An entry for one kind need not say which kind it is.
+    for key in table.keys().filter(|key| key.name != "kind") {
         text += &format!("\n{}", key_line(key));
     }
     Entry {
@@ -193,7 +194,10 @@ fn describe(kind: Kind) -> String {
         Kind::Rate => "a rate such as \"400/s\"".into(),
         Kind::Bandwidth => "a bandwidth such as \"100MB/s\"".into(),
         Kind::Fraction => "a percentage such as \"0.5%\", or a number from 0 to 1".into(),
-        Kind::Target => words(TARGETS),
+        Kind::Target => {
+            let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+            format!("a target: {}", names.join(", "))
+        }
         Kind::Choice(choices) => words(choices),
         Kind::Choices(choices) => format!("a list of {}", words(choices)),
         Kind::ZeroOr(choices) => format!("0 | {}", words(choices)),

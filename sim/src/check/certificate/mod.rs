@@ -164,17 +164,20 @@ fn must_be_explained(operation: &Operation, kind: Kind) -> bool {
         (Outcome::Failed(failure), Kind::Revisions) => {
             let about_state =
                 [FailureClass::Compacted, FailureClass::FutureRevision].contains(&failure.class);
-            about_state && names_revision(&operation.request)
+            about_state && !names_no_possible_revision(&operation.request)
         }
     }
 }
 
-fn names_revision(request: &Request) -> bool {
+/// How such a request is refused is not judged.
+fn names_no_possible_revision(request: &Request) -> bool {
     match request {
-        Request::Range(range) => range.revision > 0,
-        Request::Compact(compact) => compact.revision > 0,
-        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).any(names_revision),
-        _ => false,
+        Request::Range(range) => range.revision < 0,
+        Request::Compact(compact) => compact.revision < 1,
+        Request::Txn(txn) => {
+            txn.then.iter().chain(&txn.otherwise).any(names_no_possible_revision)
+        }
+        Request::Put(_) | Request::Delete(_) => false,
     }
 }
 

@@ -62,6 +62,8 @@ enum Role {
     UnknownCompaction(i64),
     Serializable,
     Failure,
+    /// Was told something about a revision that it did not name.
+    Nonsense,
     Nothing,
 }
 
@@ -87,17 +89,32 @@ fn role(operation: &Operation, with_serializable: bool) -> Role {
 
 /// What a refusal says about the state, if anything.
 fn failed(failure: &Failure, request: &Request) -> Role {
+    if ![FailureClass::Compacted, FailureClass::FutureRevision].contains(&failure.class) {
+        return Role::Failure;
+    }
     let asked = revisions_asked(request);
     let (oldest, newest) = match (asked.iter().min(), asked.iter().max()) {
+        _ if names_no_possible_revision(request) => return Role::Failure,
         (Some(oldest), Some(newest)) => (*oldest, *newest),
-        _ => return Role::Failure,
+        _ => return Role::Nonsense,
     };
     let compaction = matches!(request, Request::Compact(_));
     match failure.class {
         FailureClass::Compacted if compaction => Role::Compacted(oldest),
         FailureClass::Compacted => Role::Compacted(oldest + 1),
-        FailureClass::FutureRevision => Role::Future(newest),
-        _ => Role::Failure,
+        _ => Role::Future(newest),
+    }
+}
+
+/// Whether a request names a revision that no store can have; how it is refused is not judged.
+fn names_no_possible_revision(request: &Request) -> bool {
+    match request {
+        Request::Range(range) => range.revision < 0,
+        Request::Compact(compact) => compact.revision <= 0,
+        Request::Txn(txn) => {
+            txn.then.iter().chain(&txn.otherwise).any(names_no_possible_revision)
+        }
+        Request::Put(_) | Request::Delete(_) => false,
     }
 }
 
@@ -168,6 +185,14 @@ impl<'a> Plan<'a> {
                 }
                 Role::Serializable => plan.not_checked.serializable += 1,
                 Role::Failure => plan.not_checked.failures += 1,
+                Role::Nonsense => {
+                    let summary =
+                        format!("operation {} was refused for no reason of its own", operation.id);
+                    return Err(explain::start(summary)
+                        .with(operation)
+                        .because("it names no revision that could be compacted or in the future")
+                        .into());
+                }
                 Role::Nothing => {}
             }
         }

@@ -1,0 +1,139 @@
+//! The judges against brute force, on small random histories: they must agree in both directions.
+//!
+//! `VETCD_FUZZ_CASES` sets the number of cases (30 000), `VETCD_FUZZ_SEED` another stream of them.
+
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+mod data;
+mod naive;
+
+use std::cell::Cell;
+
+use proptest::prelude::TestCaseError;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use vetcd_sim::check::{
+    Options, Verdict, certificate, search, serializable_reads, strict_serializability,
+};
+use vetcd_sim::history::History;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[derive(Default)]
+struct Counts {
+    explained: Cell<u32>,
+    refuted: Cell<u32>,
+    undetermined: Cell<u32>,
+}
+
+fn count(cell: &Cell<u32>) {
+    cell.set(cell.get() + 1);
+}
+
+/// Runs `judge` on many cases; it returns the verdict and what brute force says.
+fn fuzz<T>(
+    name: &str,
+    refuted_least: f64,
+    judge: impl Fn(&cases::CasePlan) -> Option<(Verdict<T>, bool, History)>,
+) -> Counts {
+    let cases = u32::try_from(number("VETCD_FUZZ_CASES", 30_000)).unwrap();
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&number("VETCD_FUZZ_SEED", 1).to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let counts = Counts::default();
+    let result = TestRunner::new_with_rng(config, rng).run(&cases::case(), |plan| {
+        let Some((verdict, explainable, history)) = judge(&plan) else { return Ok(()) };
+        match verdict {
+            Verdict::Undetermined(reason) => {
+                assert!(!reason.contains("stand up"), "{reason}\n{history:#?}");
+                count(&counts.undetermined);
+            }
+            Verdict::Ok(_) if explainable => count(&counts.explained),
+            Verdict::Violation(_) if !explainable => count(&counts.refuted),
+            Verdict::Ok(_) => return Err(TestCaseError::fail("passed, but nothing explains it")),
+            Verdict::Violation(counterexample) => {
+                return Err(TestCaseError::fail(format!("refuted, but valid: {counterexample}")));
+            }
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, plan)) => {
+            let (history, _) = plan.history();
+            let lines: Vec<_> = history.operations.iter().map(ToString::to_string).collect();
+            panic!("{name}: {reason}\n{}", lines.join("\n"));
+        }
+        Err(TestError::Abort(reason)) => panic!("{name}: {reason}"),
+    }
+    let [explained, refuted, undetermined] =
+        [&counts.explained, &counts.refuted, &counts.undetermined].map(Cell::get);
+    println!("{name}: {explained} explained, {refuted} refuted, {undetermined} undetermined");
+    // A fuzz that only ever sees one kind of history shows nothing.
+    let all = explained + refuted + undetermined;
+    let share = |part: u32| f64::from(part) / f64::from(all);
+    assert!(share(explained) > 0.25 && share(refuted) > refuted_least, "of {all} too few");
+    counts
+}
+
+#[test]
+fn strict_serializability_agrees_with_brute_force() {
+    let counts = fuzz("strict", 0.1, |plan| {
+        let (history, _) = plan.history();
+        let options = Options { second_opinion: false, ..Options::default() };
+        let verdict = strict_serializability::check(&history, &options);
+        if let Verdict::Ok(certificate) = &verdict {
+            certificate::verify(&history, certificate).unwrap();
+        }
+        let explainable = naive::explainable(&history, false, None);
+        Some((verdict, explainable, history))
+    });
+    // Only compactions of unknown outcome may leave it open.
+    let all = counts.explained.get() + counts.refuted.get() + counts.undetermined.get();
+    assert!(counts.undetermined.get() * 200 < all);
+}
+
+#[test]
+fn strict_serializability_with_the_final_store_agrees_with_brute_force() {
+    fuzz("strict, final store known", 0.1, |plan| {
+        let (history, known) = plan.history();
+        let options =
+            Options { known_order: Some(&known), second_opinion: false, ..Options::default() };
+        let verdict = strict_serializability::check(&history, &options);
+        let explainable = naive::explainable(&history, false, Some(&known));
+        Some((verdict, explainable, history))
+    });
+}
+
+#[test]
+fn serializable_reads_agree_with_brute_force() {
+    fuzz("serializable reads", 0.04, |plan| {
+        let (history, _) = plan.history();
+        if !history.operations.iter().any(|operation| operation.request.is_serializable()) {
+            return None;
+        }
+        let options = Options { second_opinion: false, ..Options::default() };
+        let certificate = strict_serializability::check(&history, &options).ok()?;
+        let verdict = serializable_reads::check(&history, &certificate, &options);
+        let explainable = naive::explainable(&history, true, None);
+        Some((verdict, explainable, history))
+    });
+}
+
+#[test]
+fn data_search_agrees_with_brute_force() {
+    let counts = fuzz("data", 0.05, |plan| {
+        let (history, _) = plan.history();
+        let verdict = search::check(&history, &Options::default());
+        if let Verdict::Ok(certificate) = &verdict {
+            certificate::verify(&history, certificate).unwrap();
+        }
+        let explainable = data::explainable(&history);
+        Some((verdict, explainable, history))
+    });
+    assert_eq!(counts.undetermined.get(), 0);
+}

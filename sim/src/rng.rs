@@ -25,7 +25,9 @@ impl Stream {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             word.copy_from_slice(&finish(state).to_le_bytes());
         }
-        Stream { inner: ChaCha8Rng::from_seed(key) }
+        Stream {
+            inner: ChaCha8Rng::from_seed(key),
+        }
     }
 
     /// A uniform 64-bit integer.
@@ -43,7 +45,10 @@ impl Stream {
     /// # Panics
     /// When the range is empty: there is nothing to draw.
     pub fn range(&mut self, range: std::ops::Range<u64>) -> u64 {
-        assert!(range.start < range.end, "cannot draw from the empty range {range:?}");
+        assert!(
+            range.start < range.end,
+            "cannot draw from the empty range {range:?}"
+        );
         let width = range.end - range.start;
         // Multiply-shift; the bias is below 2^-32 for every width a simulation uses.
         let scaled = (u128::from(self.next_u64()) * u128::from(width)) >> 64;
@@ -260,7 +265,10 @@ mod tests {
         assert!((p99 / 4000.0 - 1.0).abs() < 0.15, "p99 {p99}");
         let constant = Latency::constant(Duration::from_millis(3));
         assert_eq!(stream.sample(&constant), Duration::from_millis(3));
-        assert_eq!(stream.sample(&Latency::constant(Duration::ZERO)), Duration::ZERO);
+        assert_eq!(
+            stream.sample(&Latency::constant(Duration::ZERO)),
+            Duration::ZERO
+        );
     }
 
     #[test]

@@ -71,7 +71,10 @@ impl Clock {
             since_true_ns: 0,
             since_local_ns: 0,
         };
-        Clock { timeline, state: Arc::new(Mutex::new(state)) }
+        Clock {
+            timeline,
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     fn local_ns(&self) -> u64 {
@@ -116,8 +119,14 @@ impl Clock {
         let span_ns = nanos(duration).max(SLEEP_MIN_NS);
         let until_ns = self.local_ns().saturating_add(span_ns);
         let true_ns = lock(&self.state).true_span_ns(span_ns);
-        let alarm = self.timeline.sleep_until(self.timeline.now_ns().saturating_add(true_ns));
-        LocalSleep { clock: self.clone(), until_ns, alarm }
+        let alarm = self
+            .timeline
+            .sleep_until(self.timeline.now_ns().saturating_add(true_ns));
+        LocalSleep {
+            clock: self.clone(),
+            until_ns,
+            alarm,
+        }
     }
 }
 

@@ -27,7 +27,11 @@ impl SimHost {
     pub(super) fn new(world: World, life: Life) -> SimHost {
         let name = format!("entropy/{}/{}", life.node.name, life.number);
         let entropy = Mutex::new(rng::Stream::new(world.seed(), &name));
-        SimHost { world, life, entropy }
+        SimHost {
+            world,
+            life,
+            entropy,
+        }
     }
 }
 

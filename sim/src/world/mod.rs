@@ -116,7 +116,8 @@ impl World {
 
     /// Completes once `duration` of true virtual time has passed.
     pub async fn sleep(&self, duration: Duration) {
-        self.sleep_until_ns(self.now_ns().saturating_add(nanos(duration))).await;
+        self.sleep_until_ns(self.now_ns().saturating_add(nanos(duration)))
+            .await;
     }
 
     /// Completes at a point in true virtual time.
@@ -145,7 +146,10 @@ impl World {
 
     fn node(&self, id: NodeId) -> Arc<Node> {
         let nodes = lock(&self.0.nodes);
-        nodes.get(id.0 as usize).expect("a node's identifier comes from this world").clone()
+        nodes
+            .get(id.0 as usize)
+            .expect("a node's identifier comes from this world")
+            .clone()
     }
 
     /// Adds a machine. Its name is its host name in addresses.
@@ -153,7 +157,10 @@ impl World {
     /// # Panics
     /// When the name is taken: addresses would be ambiguous.
     pub fn add_node(&self, name: &str, config: NodeConfig) -> NodeId {
-        assert!(self.find(name).is_none(), "there is already a node named {name:?}");
+        assert!(
+            self.find(name).is_none(),
+            "there is already a node named {name:?}"
+        );
         let madsim = self.0.madsim.create_node().name(name).build();
         let mut nodes = lock(&self.0.nodes);
         let id = NodeId(nodes.len() as u32);
@@ -162,13 +169,23 @@ impl World {
         let disk = SimDisk::new(id, config.disk, timeline, trace, self.0.seed, name);
         self.0.network.add_host(name);
         let name = name.to_owned();
-        nodes.push(Arc::new(Node::new(id, name, clock, disk, config.defects, madsim)));
+        nodes.push(Arc::new(Node::new(
+            id,
+            name,
+            clock,
+            disk,
+            config.defects,
+            madsim,
+        )));
         id
     }
 
     /// The node called `name`.
     pub fn find(&self, name: &str) -> Option<NodeId> {
-        lock(&self.0.nodes).iter().find(|node| node.name == name).map(|node| node.id)
+        lock(&self.0.nodes)
+            .iter()
+            .find(|node| node.name == name)
+            .map(|node| node.id)
     }
 
     /// The name of `node`.
@@ -186,7 +203,11 @@ impl World {
         F: FnOnce(Arc<dyn Host>) -> BoxFuture<()> + Send + 'static,
     {
         let node = self.node(id);
-        assert!(node.life().is_none(), "a process already lives on {}", node.name);
+        assert!(
+            node.life().is_none(),
+            "a process already lives on {}",
+            node.name
+        );
         self.0.network.power_on(id);
         let spawner = {
             let mut state = lock(&node.state);
@@ -204,7 +225,9 @@ impl World {
             state.madsim.clone()
         };
         let number = node.life().expect("it was just set");
-        self.0.trace.event(Some(id), trace::EventKind::Start, [number, 0, 0]);
+        self.0
+            .trace
+            .event(Some(id), trace::EventKind::Start, [number, 0, 0]);
         let life = Life { node, number };
         let world = self.clone();
         spawner.spawn(async move {
@@ -232,11 +255,19 @@ impl World {
         if !std::mem::replace(&mut lock(&node.state).powered, false) {
             return Vec::new();
         }
-        self.0.trace.fault(Some(id), "power-loss", [policy.unsynced as u64, 0, 0]);
+        self.0
+            .trace
+            .fault(Some(id), "power-loss", [policy.unsynced as u64, 0, 0]);
         // The kernel first: it must not say goodbye on behalf of its process.
         self.0.network.power_lost(id);
         if let Some(number) = node.life() {
-            self.end(&Life { node: node.clone(), number }, Cause::PowerLost);
+            self.end(
+                &Life {
+                    node: node.clone(),
+                    number,
+                },
+                Cause::PowerLost,
+            );
         }
         node.disk.power_lost(policy)
     }
@@ -281,13 +312,17 @@ impl World {
 
     /// From now on the clocks of `node` run `ppm` parts per million too fast (negative: too slow).
     pub fn set_drift(&self, id: NodeId, ppm: i64) {
-        self.0.trace.fault(Some(id), "clock-drift", [ppm as u64, 0, 0]);
+        self.0
+            .trace
+            .fault(Some(id), "clock-drift", [ppm as u64, 0, 0]);
         self.node(id).clock.set_drift(ppm);
     }
 
     /// The wall clock of `node` jumps by `milliseconds`.
     pub fn step_wall_clock(&self, id: NodeId, milliseconds: i64) {
-        self.0.trace.fault(Some(id), "clock-step", [milliseconds as u64, 0, 0]);
+        self.0
+            .trace
+            .fault(Some(id), "clock-step", [milliseconds as u64, 0, 0]);
         self.node(id).clock.step_wall_clock(milliseconds);
     }
 
@@ -303,7 +338,11 @@ impl World {
         }
         let (node, id) = (&life.node, life.node_id());
         node.set_life(None);
-        self.0.trace.event(Some(id), trace::EventKind::End, [life.number, cause.code(), 0]);
+        self.0.trace.event(
+            Some(id),
+            trace::EventKind::End,
+            [life.number, cause.code(), 0],
+        );
         if !matches!(cause, Cause::PowerLost) {
             self.0.network.process_died(id);
         }
@@ -317,7 +356,12 @@ impl World {
         self.0.madsim.resume(madsim);
         self.0.madsim.kill(madsim);
         mourners.into_iter().for_each(std::task::Waker::wake);
-        let death = Death { node: id, life: life.number, at_ns: self.now_ns(), cause };
+        let death = Death {
+            node: id,
+            life: life.number,
+            at_ns: self.now_ns(),
+            cause,
+        };
         lock(&self.0.deaths).push(death);
     }
 

@@ -68,7 +68,15 @@ impl Node {
             mourners: Vec::new(),
         };
         let current_life = AtomicU64::new(0);
-        Node { id, name, clock, disk, defects, current_life, state: Mutex::new(state) }
+        Node {
+            id,
+            name,
+            clock,
+            disk,
+            defects,
+            current_life,
+            state: Mutex::new(state),
+        }
     }
 
     /// The life being lived, if any.
@@ -80,7 +88,8 @@ impl Node {
     }
 
     pub(crate) fn set_life(&self, life: Option<u64>) {
-        self.current_life.store(life.unwrap_or(0), Ordering::Relaxed);
+        self.current_life
+            .store(life.unwrap_or(0), Ordering::Relaxed);
     }
 }
 

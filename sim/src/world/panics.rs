@@ -25,7 +25,11 @@ pub struct PanicReport {
 
 impl fmt::Display for PanicReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {} panicked at {}: {}", self.task, self.place, self.message)
+        write!(
+            f,
+            "task {} panicked at {}: {}",
+            self.task, self.place, self.message
+        )
     }
 }
 
@@ -50,8 +54,12 @@ pub(super) fn watch_this_thread() {
 
 fn note(info: &PanicHookInfo<'_>) -> bool {
     let noted = NOTED.try_with(|noted| {
-        let Ok(mut noted) = noted.try_borrow_mut() else { return false };
-        let Some(noted) = noted.as_mut() else { return false };
+        let Ok(mut noted) = noted.try_borrow_mut() else {
+            return false;
+        };
+        let Some(noted) = noted.as_mut() else {
+            return false;
+        };
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let stack = Backtrace::capture();
         let stack = (stack.status() == BacktraceStatus::Captured).then(|| stack.to_string());
@@ -63,11 +71,21 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
 
 /// Describes a panic that was just caught on this thread.
 pub(super) fn describe(payload: &(dyn Any + Send), task: &str) -> PanicReport {
-    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+    let message = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "(the panic carries no message)".to_owned(),
     };
-    let (place, backtrace) = NOTED.with(|noted| noted.borrow().clone()).unwrap_or_default();
-    PanicReport { message, place, task: task.to_owned(), backtrace }
+    let (place, backtrace) = NOTED
+        .with(|noted| noted.borrow().clone())
+        .unwrap_or_default();
+    PanicReport {
+        message,
+        place,
+        task: task.to_owned(),
+        backtrace,
+    }
 }

@@ -96,7 +96,13 @@ where
     F: Future<Output = T>,
     S: FnOnce(World) -> F + Send + 'static,
 {
-    run_with(RunOptions { seed, ..RunOptions::default() }, scenario)
+    run_with(
+        RunOptions {
+            seed,
+            ..RunOptions::default()
+        },
+        scenario,
+    )
 }
 
 /// [`run`] with every option.
@@ -142,13 +148,19 @@ where
             // A destructor that panics escapes the runtime: it is caught here.
             std::panic::catch_unwind(run).unwrap_or_else(|payload| {
                 let report = panics::describe(payload.as_ref(), "(outside of any task)");
-                Err(RunFailure::Panicked { report, deaths: Vec::new() })
+                Err(RunFailure::Panicked {
+                    report,
+                    deaths: Vec::new(),
+                })
             })
         })
         .map_err(RunFailure::Thread)?;
     thread.join().unwrap_or_else(|payload| {
         let report = panics::describe(payload.as_ref(), "(the run's thread)");
-        Err(RunFailure::Panicked { report, deaths: Vec::new() })
+        Err(RunFailure::Panicked {
+            report,
+            deaths: Vec::new(),
+        })
     })
 }
 
@@ -162,14 +174,22 @@ where
         madsim::runtime::Runtime::with_seed_and_config(scheduler, madsim::Config::default());
     runtime.block_on(async {
         let world = World::new(options);
-        let output = AssertUnwindSafe(async { scenario(world.clone()).await }).catch_unwind().await;
+        let output = AssertUnwindSafe(async { scenario(world.clone()).await })
+            .catch_unwind()
+            .await;
         let (trace, events) = (world.trace().hash(), world.trace().take_events());
         let (deaths, virtual_ns) = (world.deaths(), world.now_ns());
         world.shut_down();
         world.sleep(Duration::from_millis(2)).await;
         world.net().clear();
         match output {
-            Ok(output) => Ok(Outcome { output, trace, events, deaths, virtual_ns }),
+            Ok(output) => Ok(Outcome {
+                output,
+                trace,
+                events,
+                deaths,
+                virtual_ns,
+            }),
             Err(payload) => {
                 let report = panics::describe(payload.as_ref(), "scenario");
                 Err(RunFailure::Panicked { report, deaths })
@@ -182,8 +202,12 @@ where
 async fn built_in_warm_up(world: World) {
     let server = world.add_node("warm-server", NodeConfig::default());
     let client = world.add_node("warm-client", NodeConfig::default());
-    world.start(server, |host| Box::pin(async move { drop(echo_once(host).await) }));
-    world.start(client, |host| Box::pin(async move { drop(call_once(host).await) }));
+    world.start(server, |host| {
+        Box::pin(async move { drop(echo_once(host).await) })
+    });
+    world.start(client, |host| {
+        Box::pin(async move { drop(call_once(host).await) })
+    });
     world.sleep(Duration::from_secs(2)).await;
 }
 

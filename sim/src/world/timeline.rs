@@ -24,7 +24,9 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// The clock of the madsim runtime that the calling thread is in.
     pub(crate) fn current() -> Timeline {
-        Timeline { time: TimeHandle::current() }
+        Timeline {
+            time: TimeHandle::current(),
+        }
     }
 
     /// Nanoseconds since the start of the run.
@@ -44,12 +46,19 @@ impl Timeline {
         Pin::new(&mut sleep).reset(now + Duration::from_nanos(at_ns - now_ns));
         // Polling a pending madsim sleep arms a timer; the sleep itself is not needed any more.
         let poll = Pin::new(&mut sleep).poll(&mut Context::from_waker(waker));
-        assert!(poll.is_pending(), "the clock stands still while a task runs");
+        assert!(
+            poll.is_pending(),
+            "the clock stands still while a task runs"
+        );
     }
 
     /// Completes at `at_ns`.
     pub(crate) fn sleep_until(&self, at_ns: u64) -> Alarm {
-        Alarm { timeline: self.clone(), at_ns, bell: None }
+        Alarm {
+            timeline: self.clone(),
+            at_ns,
+            bell: None,
+        }
     }
 }
 
@@ -88,7 +97,8 @@ impl Future for Alarm {
         }
         // Not armed yet, or rung too early because the alarm was postponed.
         let bell = Arc::new(Bell(Mutex::new(Some(context.waker().clone()))));
-        self.timeline.wake_at(self.at_ns, &Waker::from(bell.clone()));
+        self.timeline
+            .wake_at(self.at_ns, &Waker::from(bell.clone()));
         self.bell = Some(bell);
         Poll::Pending
     }

@@ -130,9 +130,16 @@ struct State {
 
 impl Trace {
     pub(crate) fn new(timeline: Timeline, seed: u64, record: bool) -> Trace {
-        let state =
-            State { low: seed, high: !seed, count: 0, recorded: record.then(Vec::new) };
-        Trace(Arc::new(Inner { timeline, state: Mutex::new(state) }))
+        let state = State {
+            low: seed,
+            high: !seed,
+            count: 0,
+            recorded: record.then(Vec::new),
+        };
+        Trace(Arc::new(Inner {
+            timeline,
+            state: Mutex::new(state),
+        }))
     }
 
     /// Notes `bytes` under `label`: what clients do and see, what the testbed decides.
@@ -156,12 +163,25 @@ impl Trace {
         let who = node.map_or(0, |node| u64::from(node.0) + 1);
         state.absorb(at_ns, who << 8 | kind as u64);
         state.absorb(arguments[0], arguments[1]);
-        state.absorb(arguments[2], if label.is_empty() { 0 } else { hash_bytes(label.as_bytes()) });
+        state.absorb(
+            arguments[2],
+            if label.is_empty() {
+                0
+            } else {
+                hash_bytes(label.as_bytes())
+            },
+        );
         state.count += 1;
         if let Some(events) = state.recorded.as_mut()
             && events.len() < RECORDED_EVENTS_MAX
         {
-            events.push(Event { at_ns, node, kind, arguments, label: label.to_owned() });
+            events.push(Event {
+                at_ns,
+                node,
+                kind,
+                arguments,
+                label: label.to_owned(),
+            });
         }
     }
 
@@ -179,7 +199,11 @@ impl Trace {
     /// The events recorded so far (none unless the run records; at most
     /// [`RECORDED_EVENTS_MAX`]). Takes them: a second call returns what came after.
     pub fn take_events(&self) -> Vec<Event> {
-        lock(&self.0.state).recorded.as_mut().map(std::mem::take).unwrap_or_default()
+        lock(&self.0.state)
+            .recorded
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 }
 
@@ -214,7 +238,10 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
             *lane ^= *lane >> 32;
         }
     }
-    let mut hash = bytes.len() as u64;
+    let mut hash = fold(
+        bytes.len() as u64 ^ 0x4528_21e6_38d0_1377,
+        0x8ebc_6af0_9c88_c6e3,
+    );
     for word in blocks.remainder().chunks(8) {
         let mut padded = [0; 8];
         padded[..word.len()].copy_from_slice(word);
@@ -244,7 +271,10 @@ mod tests {
             for position in 0..length {
                 let mut changed = base.clone();
                 changed[position] = 1;
-                assert!(seen.insert(hash_bytes(&changed)), "length {length} byte {position}");
+                assert!(
+                    seen.insert(hash_bytes(&changed)),
+                    "length {length} byte {position}"
+                );
             }
             let mut longer = base.clone();
             longer.push(0);

@@ -30,7 +30,10 @@ fn pieces(offset: u64, length: usize) -> impl Iterator<Item = Piece> {
         let start = (position % CHUNK as u64) as usize;
         let count = (CHUNK - start).min((end - position) as usize);
         position += count as u64;
-        Some(Piece { chunk, within: start..start + count })
+        Some(Piece {
+            chunk,
+            within: start..start + count,
+        })
     })
 }
 
@@ -65,7 +68,10 @@ impl Content {
 
     /// Writes at `offset`, extending as needed.
     pub(super) fn write(&mut self, offset: u64, mut data: &[u8]) {
-        assert!(offset + data.len() as u64 <= LENGTH_MAX, "callers bound the file's length");
+        assert!(
+            offset + data.len() as u64 <= LENGTH_MAX,
+            "callers bound the file's length"
+        );
         self.length = self.length.max(offset + data.len() as u64);
         for piece in pieces(offset, data.len()) {
             if self.chunks.len() <= piece.chunk {
@@ -138,7 +144,11 @@ mod tests {
             let count = content.read(from, &mut buffer);
             let expected = model.get(from as usize..).unwrap_or(&[]);
             assert_eq!(&buffer[..count], &expected[..expected.len().min(20_000)]);
-            let tail: usize = content.written_after(from).iter().map(|(_, bytes)| bytes.len()).sum();
+            let tail: usize = content
+                .written_after(from)
+                .iter()
+                .map(|(_, bytes)| bytes.len())
+                .sum();
             assert!(tail <= expected.len());
         }
     }

@@ -42,9 +42,14 @@ struct Entry {
 }
 
 enum What {
-    Change { change: Change, undo: Undo },
+    Change {
+        change: Change,
+        undo: Undo,
+    },
     /// Covers changes whose stamp is at most `start_ns`.
-    Sync { start_ns: u64 },
+    Sync {
+        start_ns: u64,
+    },
 }
 
 pub(super) enum Change {
@@ -68,7 +73,10 @@ impl Change {
 
 impl FileNode {
     pub(super) fn new(id: u64) -> FileNode {
-        FileNode { id, state: Mutex::default() }
+        FileNode {
+            id,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, FileState> {
@@ -106,8 +114,15 @@ impl FileNode {
         let mut state = self.state();
         state.prune(now_ns);
         state.dirty_bytes = 0;
-        let what = What::Sync { start_ns: stamp.start_ns };
-        state.push(Entry { stamp_ns: stamp.done_ns, what, durable: true, orphan: false });
+        let what = What::Sync {
+            start_ns: stamp.start_ns,
+        };
+        state.push(Entry {
+            stamp_ns: stamp.done_ns,
+            what,
+            durable: true,
+            orphan: false,
+        });
     }
 
     /// A sync that was answered without being done: a lie.
@@ -159,7 +174,9 @@ impl FileNode {
         let entries = state.undo_all();
         let mut survival = Survival::new(policy, draws, &mut state.content, path);
         for entry in entries {
-            let What::Change { change, .. } = entry.what else { continue };
+            let What::Change { change, .. } = entry.what else {
+                continue;
+            };
             survival.apply(change, entry.durable);
         }
         let loss = survival.finish();
@@ -205,8 +222,16 @@ impl FileState {
                 parts
             }
         };
-        let what = What::Change { change, undo: Undo { length, parts } };
-        self.push(Entry { stamp_ns, what, durable: false, orphan });
+        let what = What::Change {
+            change,
+            undo: Undo { length, parts },
+        };
+        self.push(Entry {
+            stamp_ns,
+            what,
+            durable: false,
+            orphan,
+        });
     }
 
     /// Marks as durable what syncs (or the flusher) have written by `now_ns`, and forgets it.
@@ -240,7 +265,10 @@ impl FileState {
             }
         }
         self.journal.retain(|entry| done(entry).is_none());
-        let syncs = self.journal.iter().filter(|entry| matches!(entry.what, What::Sync { .. }));
+        let syncs = self
+            .journal
+            .iter()
+            .filter(|entry| matches!(entry.what, What::Sync { .. }));
         self.next_sync_ns = syncs.map(|entry| entry.stamp_ns).min();
     }
 
@@ -269,12 +297,17 @@ impl FileState {
     fn settle(&mut self, now_ns: u64) {
         // The process that would have pruned is gone: let what was synced in time count first.
         self.prune(now_ns);
-        let Some(first) = self.journal.iter().position(|entry| entry.stamp_ns > now_ns) else {
+        let Some(first) = self
+            .journal
+            .iter()
+            .position(|entry| entry.stamp_ns > now_ns)
+        else {
             return;
         };
         let undone = self.undo_from(first);
         // Syncs that are done were taken out above: those left never happened.
-        self.journal.retain(|entry| matches!(entry.what, What::Change { .. }));
+        self.journal
+            .retain(|entry| matches!(entry.what, What::Change { .. }));
         self.next_sync_ns = None;
         for entry in undone {
             if entry.stamp_ns > now_ns {
@@ -302,7 +335,14 @@ mod tests {
     }
 
     fn write(file: &FileNode, offset: u64, data: &[u8], at: Stamp) {
-        file.change(Change::Write { offset, data: data.to_vec() }, at, at.start_ns);
+        file.change(
+            Change::Write {
+                offset,
+                data: data.to_vec(),
+            },
+            at,
+            at.start_ns,
+        );
     }
 
     #[test]
@@ -358,7 +398,11 @@ mod tests {
             write(&file, at, &[1; 100], stamp(at, at + 1));
             file.sync(stamp(at + 1, at + 2), at);
         }
-        assert!(file.state().journal.len() <= 4, "{}", file.state().journal.len());
+        assert!(
+            file.state().journal.len() <= 4,
+            "{}",
+            file.state().journal.len()
+        );
         let block = vec![2; 1 << 20];
         for round in 0..100 {
             write(&file, 0, &block, stamp(20_000 + round, 20_001 + round));

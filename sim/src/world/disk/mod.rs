@@ -80,17 +80,29 @@ pub struct DiskProfile {
 impl DiskProfile {
     /// A local NVMe drive with a volatile cache.
     pub fn nvme() -> DiskProfile {
-        DiskProfile::with_sync(Duration::from_micros(250), Duration::from_millis(2), 1_500_000_000)
+        DiskProfile::with_sync(
+            Duration::from_micros(250),
+            Duration::from_millis(2),
+            1_500_000_000,
+        )
     }
 
     /// A network-attached volume of a cloud provider.
     pub fn cloud_ssd() -> DiskProfile {
-        DiskProfile::with_sync(Duration::from_micros(1500), Duration::from_millis(9), 250_000_000)
+        DiskProfile::with_sync(
+            Duration::from_micros(1500),
+            Duration::from_millis(9),
+            250_000_000,
+        )
     }
 
     /// A spinning disk.
     pub fn hdd() -> DiskProfile {
-        DiskProfile::with_sync(Duration::from_millis(9), Duration::from_millis(45), 150_000_000)
+        DiskProfile::with_sync(
+            Duration::from_millis(9),
+            Duration::from_millis(45),
+            150_000_000,
+        )
     }
 
     /// The preset called `name`: `nvme`, `cloud-ssd` or `hdd`.
@@ -226,13 +238,18 @@ impl SimDisk {
     /// file does not exist or is shorter.
     pub fn flip_bits(&self, path: &Path, offset: u64, mask: u8) -> bool {
         self.fault("flip-bits", offset);
-        self.tree().file(path).is_ok_and(|file| file.flip_bits(offset, mask))
+        self.tree()
+            .file(path)
+            .is_ok_and(|file| file.flip_bits(offset, mask))
     }
 
     /// Every file that the next process would find, with its length, sorted by path.
     pub fn files(&self) -> Vec<(String, u64)> {
         let files = self.tree().live_files();
-        files.into_iter().map(|(path, file)| (path, file.length())).collect()
+        files
+            .into_iter()
+            .map(|(path, file)| (path, file.length()))
+            .collect()
     }
 
     /// The content that the next process would read.
@@ -246,11 +263,15 @@ impl SimDisk {
     }
 
     fn fault(&self, label: &str, argument: u64) {
-        self.0.trace.fault(Some(self.0.node), label, [argument, 0, 0]);
+        self.0
+            .trace
+            .fault(Some(self.0.node), label, [argument, 0, 0]);
     }
 
     fn note(&self, operation: u64, at_ns: u64, hash: u64) {
-        self.0.trace.event(Some(self.0.node), EventKind::Disk, [operation, at_ns, hash]);
+        self.0
+            .trace
+            .event(Some(self.0.node), EventKind::Disk, [operation, at_ns, hash]);
     }
 
     /// The disk in the hands of one life of the node's process.
@@ -290,9 +311,17 @@ impl SimDisk {
         tree.lose_power(now_ns, policy, draws);
         let mut losses = Vec::new();
         for (path, file) in tree.live_files() {
-            let Some(loss) = file.lose_power(now_ns, policy, draws, path) else { continue };
-            let arguments = [loss.kept, loss.lost, super::trace::hash_bytes(loss.path.as_bytes())];
-            self.0.trace.event(Some(self.0.node), EventKind::DiskImage, arguments);
+            let Some(loss) = file.lose_power(now_ns, policy, draws, path) else {
+                continue;
+            };
+            let arguments = [
+                loss.kept,
+                loss.lost,
+                super::trace::hash_bytes(loss.path.as_bytes()),
+            ];
+            self.0
+                .trace
+                .event(Some(self.0.node), EventKind::DiskImage, arguments);
             losses.push(loss);
         }
         losses

@@ -56,12 +56,19 @@ impl Mount {
 
     fn open_file(&self, path: &Path, file: Arc<FileNode>, mode: OpenMode) -> Arc<dyn File> {
         let writable = mode != OpenMode::Read;
-        Arc::new(SimFile { mount: self.clone(), file, writable, path: path.to_owned() })
+        Arc::new(SimFile {
+            mount: self.clone(),
+            file,
+            writable,
+            path: path.to_owned(),
+        })
     }
 
     /// Fails when `extra` more bytes do not fit on the disk.
     fn check_capacity(&self, extra: u64) -> io::Result<()> {
-        let Some(capacity) = self.disk.device().capacity else { return Ok(()) };
+        let Some(capacity) = self.disk.device().capacity else {
+            return Ok(());
+        };
         let files = self.disk.tree().live_files();
         let used: u64 = files.iter().map(|(_, file)| file.length()).sum();
         match extra > 0 && used.saturating_add(extra) > capacity {
@@ -127,7 +134,10 @@ impl Disk for Mount {
         }
         match lies {
             true => self.disk.tree().list(path).map(|_| ()),
-            false => self.disk.tree().sync(path, stamp, self.disk.0.timeline.now_ns()),
+            false => self
+                .disk
+                .tree()
+                .sync(path, stamp, self.disk.0.timeline.now_ns()),
         }
     }
 
@@ -135,7 +145,10 @@ impl Disk for Mount {
         self.open(path, OpenMode::OpenOrCreate)?;
         let (_, _) = self.name_operation(operation::LOCK, path)?;
         match self.disk.tree().take_lock(path)? {
-            true => Ok(Box::new(Lock { mount: self.clone(), path: path.to_owned() })),
+            true => Ok(Box::new(Lock {
+                mount: self.clone(),
+                path: path.to_owned(),
+            })),
             false => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -164,7 +177,9 @@ struct SimFile {
 
 impl fmt::Debug for SimFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimFile").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SimFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -190,7 +205,8 @@ impl SimFile {
         if self.mount.disk.device().write_fails() {
             return Err(input_output_error("write"));
         }
-        self.mount.check_capacity(length.saturating_sub(self.file.length()))?;
+        self.mount
+            .check_capacity(length.saturating_sub(self.file.length()))?;
         Ok(stamp)
     }
 }
@@ -209,7 +225,10 @@ impl File for SimFile {
         }
         self.note(operation::WRITE, stamp, hash_bytes(data) ^ offset);
         self.mount.disk.device().counters.bytes += data.len() as u64;
-        let change = Change::Write { offset, data: data.to_vec() };
+        let change = Change::Write {
+            offset,
+            data: data.to_vec(),
+        };
         self.file.change(change, stamp, self.now_ns());
         Ok(())
     }
@@ -236,7 +255,8 @@ impl File for SimFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         let stamp = self.prepare_change(length)?;
         self.note(operation::SET_LENGTH, stamp, length);
-        self.file.change(Change::SetLength(length), stamp, self.now_ns());
+        self.file
+            .change(Change::SetLength(length), stamp, self.now_ns());
         Ok(())
     }
 

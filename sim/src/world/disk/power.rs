@@ -34,17 +34,29 @@ pub struct PowerLoss {
 impl PowerLoss {
     /// Nothing un-synced survives.
     pub fn lose_all() -> PowerLoss {
-        PowerLoss { unsynced: Unsynced::LoseAll, sector: 512, torn: false }
+        PowerLoss {
+            unsynced: Unsynced::LoseAll,
+            sector: 512,
+            torn: false,
+        }
     }
 
     /// A random part survives, in whole sectors of 512 bytes.
     pub fn random() -> PowerLoss {
-        PowerLoss { unsynced: Unsynced::Random, sector: 512, torn: false }
+        PowerLoss {
+            unsynced: Unsynced::Random,
+            sector: 512,
+            torn: false,
+        }
     }
 
     /// Everything survives.
     pub fn keep_all() -> PowerLoss {
-        PowerLoss { unsynced: Unsynced::KeepAll, sector: 512, torn: false }
+        PowerLoss {
+            unsynced: Unsynced::KeepAll,
+            sector: 512,
+            torn: false,
+        }
     }
 }
 
@@ -89,9 +101,23 @@ impl<'a> Survival<'a> {
             Unsynced::KeepAll => 1.0,
         };
         let length = content.length();
-        let loss = FileLoss { path, kept: 0, lost: 0, torn: 0 };
+        let loss = FileLoss {
+            path,
+            kept: 0,
+            lost: 0,
+            torn: 0,
+        };
         let stopped = BTreeSet::new();
-        Survival { policy, draws, content, chance, stopped, length, length_stopped: false, loss }
+        Survival {
+            policy,
+            draws,
+            content,
+            chance,
+            stopped,
+            length,
+            length_stopped: false,
+            loss,
+        }
     }
 
     /// The next change in order; `durable` ones survive for certain.

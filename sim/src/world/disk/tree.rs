@@ -45,9 +45,18 @@ type Place = (DirId, String);
 
 #[derive(Clone)]
 enum Change {
-    Link { at: Place, entry: Entry },
-    Unlink { at: Place },
-    Rename { from: Place, to: Place, entry: Entry },
+    Link {
+        at: Place,
+        entry: Entry,
+    },
+    Unlink {
+        at: Place,
+    },
+    Rename {
+        from: Place,
+        to: Place,
+        entry: Entry,
+    },
 }
 
 impl Change {
@@ -60,9 +69,16 @@ impl Change {
 }
 
 enum Pending {
-    Change { change: Change, stamp_ns: u64 },
+    Change {
+        change: Change,
+        stamp_ns: u64,
+    },
     /// Covers changes of `dir` whose stamp is at most `start_ns`.
-    Sync { dir: DirId, start_ns: u64, stamp_ns: u64 },
+    Sync {
+        dir: DirId,
+        start_ns: u64,
+        stamp_ns: u64,
+    },
 }
 
 impl Pending {
@@ -92,7 +108,11 @@ impl Tree {
     }
 
     fn live(&self, dir: DirId) -> &Names {
-        &self.dirs.get(&dir).expect("a name leads to a directory that exists").live
+        &self
+            .dirs
+            .get(&dir)
+            .expect("a name leads to a directory that exists")
+            .live
     }
 
     fn find_dir(&self, parts: &[&str]) -> io::Result<DirId> {
@@ -153,7 +173,14 @@ impl Tree {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let file = Arc::new(FileNode::new(self.new_id()));
-        self.push(Change::Link { at, entry: Entry::File(file.clone()) }, stamp, now_ns);
+        self.push(
+            Change::Link {
+                at,
+                entry: Entry::File(file.clone()),
+            },
+            stamp,
+            now_ns,
+        );
         Ok(file)
     }
 
@@ -172,7 +199,14 @@ impl Tree {
                     let id = self.new_id();
                     self.dirs.insert(id, Dir::default());
                     let at = (dir, part.to_owned());
-                    self.push(Change::Link { at, entry: Entry::Dir(id) }, stamp, now_ns);
+                    self.push(
+                        Change::Link {
+                            at,
+                            entry: Entry::Dir(id),
+                        },
+                        stamp,
+                        now_ns,
+                    );
                     id
                 }
             };
@@ -219,12 +253,7 @@ impl Tree {
             })
     }
 
-    pub(super) fn remove_file(
-        &mut self,
-        path: &Path,
-        stamp: Stamp,
-        now_ns: u64,
-    ) -> io::Result<()> {
+    pub(super) fn remove_file(&mut self, path: &Path, stamp: Stamp, now_ns: u64) -> io::Result<()> {
         let at = self.place(path)?;
         match self.at(&at) {
             Some(Entry::File(_)) => {}
@@ -252,6 +281,11 @@ impl Tree {
         Ok(self.locks.insert(parts(path)?.join("/")))
     }
 
+    #[cfg(test)]
+    pub(super) fn is_locked(&self, path: &Path) -> bool {
+        parts(path).is_ok_and(|parts| self.locks.contains(&parts.join("/")))
+    }
+
     pub(super) fn drop_lock(&mut self, path: &Path) {
         if let Ok(parts) = parts(path) {
             self.locks.remove(&parts.join("/"));
@@ -266,7 +300,10 @@ impl Tree {
     fn push(&mut self, change: Change, stamp: Stamp, now_ns: u64) {
         self.prune(now_ns);
         apply(&mut self.dirs, &change, |dir| &mut dir.live);
-        self.pending.push(Pending::Change { change, stamp_ns: stamp.done_ns });
+        self.pending.push(Pending::Change {
+            change,
+            stamp_ns: stamp.done_ns,
+        });
     }
 
     /// Makes durable what syncs (or the file system's own journal) have written by `now_ns`.
@@ -276,7 +313,11 @@ impl Tree {
         let mut covered: BTreeMap<DirId, u64> = BTreeMap::new();
         for (index, pending) in self.pending.iter().enumerate().rev() {
             match pending {
-                Pending::Sync { dir, start_ns, stamp_ns } if *stamp_ns <= now_ns => {
+                Pending::Sync {
+                    dir,
+                    start_ns,
+                    stamp_ns,
+                } if *stamp_ns <= now_ns => {
                     let widest = covered.entry(*dir).or_default();
                     *widest = (*widest).max(*start_ns);
                     durable[index] = true;
@@ -391,7 +432,10 @@ impl Tree {
 
     /// Every file that has, had or may get a name, by identity.
     pub(super) fn all_files(&self) -> BTreeMap<u64, Arc<FileNode>> {
-        let names = self.dirs.values().flat_map(|dir| dir.live.values().chain(dir.durable.values()));
+        let names = self
+            .dirs
+            .values()
+            .flat_map(|dir| dir.live.values().chain(dir.durable.values()));
         let pending = self.pending.iter().filter_map(|pending| match pending {
             Pending::Change { change, .. } => match change {
                 Change::Link { entry, .. } | Change::Rename { entry, .. } => Some(entry),
@@ -408,11 +452,7 @@ impl Tree {
 }
 
 /// Applies `change` to one of the two views of the directories.
-fn apply(
-    dirs: &mut BTreeMap<DirId, Dir>,
-    change: &Change,
-    view: impl Fn(&mut Dir) -> &mut Names,
-) {
+fn apply(dirs: &mut BTreeMap<DirId, Dir>, change: &Change, view: impl Fn(&mut Dir) -> &mut Names) {
     // A directory that did not survive takes the changes in it along.
     let mut with = |dir: DirId, edit: &mut dyn FnMut(&mut Names)| {
         if let Some(dir) = dirs.get_mut(&dir) {
@@ -421,7 +461,9 @@ fn apply(
     };
     match change {
         Change::Link { at, entry } => {
-            with(at.0, &mut |names| drop(names.insert(at.1.clone(), entry.clone())));
+            with(at.0, &mut |names| {
+                drop(names.insert(at.1.clone(), entry.clone()))
+            });
         }
         Change::Unlink { at } => with(at.0, &mut |names| drop(names.remove(&at.1))),
         Change::Rename { from, to, entry } => {
@@ -430,7 +472,9 @@ fn apply(
                     names.remove(&from.1);
                 }
             });
-            with(to.0, &mut |names| drop(names.insert(to.1.clone(), entry.clone())));
+            with(to.0, &mut |names| {
+                drop(names.insert(to.1.clone(), entry.clone()))
+            });
         }
     }
 }
@@ -443,10 +487,13 @@ fn parts(path: &Path) -> io::Result<Vec<&str>> {
         match component {
             Component::RootDir | Component::CurDir => {}
             Component::Normal(name) => parts.push(
-                name.to_str().ok_or_else(|| invalid(format!("{path:?} is not valid UTF-8")))?,
+                name.to_str()
+                    .ok_or_else(|| invalid(format!("{path:?} is not valid UTF-8")))?,
             ),
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(invalid(format!("{path:?} has a component that is not a name")));
+                return Err(invalid(format!(
+                    "{path:?} has a component that is not a name"
+                )));
             }
         }
     }

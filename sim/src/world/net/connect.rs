@@ -32,7 +32,10 @@ fn resolve(core: &Core, own: NodeId, address: &str) -> io::Result<(NodeId, u16)>
         return Ok((own, port));
     }
     let node = core.find_host(host).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("there is no host named \"{host}\""))
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no host named \"{host}\""),
+        )
     })?;
     Ok((node, port))
 }
@@ -57,10 +60,21 @@ pub(crate) fn listen(
     if core.listeners.contains_key(&(own, port)) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    core.listeners.insert((own, port), Accepting { queue: VecDeque::new(), waker: None });
+    core.listeners.insert(
+        (own, port),
+        Accepting {
+            queue: VecDeque::new(),
+            waker: None,
+        },
+    );
     let address = format!("{}:{port}", core.name(own));
     drop(core);
-    Ok(Box::new(SimListener { network: network.clone(), life: life.clone(), port, address }))
+    Ok(Box::new(SimListener {
+        network: network.clone(),
+        life: life.clone(),
+        port,
+        address,
+    }))
 }
 
 struct SimListener {
@@ -84,7 +98,13 @@ impl SimListener {
         };
         drop(core);
         let (network, life) = (self.network.clone(), self.life.clone());
-        Poll::Ready(Ok(Box::new(SimStream { network, life, id, end: 1, peer })))
+        Poll::Ready(Ok(Box::new(SimStream {
+            network,
+            life,
+            id,
+            end: 1,
+            peer,
+        })))
     }
 }
 
@@ -134,7 +154,13 @@ pub(crate) async fn connect(
         let core = network.core();
         let (node, port) = resolve(&core, own, &address)?;
         let retry_ns = nanos(core.config.connect_retry).max(1);
-        (node, port, timeline.now_ns(), retry_ns, nanos(core.config.connect_timeout))
+        (
+            node,
+            port,
+            timeline.now_ns(),
+            retry_ns,
+            nanos(core.config.connect_timeout),
+        )
     };
     let deadline_ns = start_ns + timeout_ns;
     let mut next_ns = start_ns;
@@ -143,7 +169,8 @@ pub(crate) async fn connect(
         retry_ns = retry_ns.saturating_mul(2);
         let travel_ns = {
             let mut core = network.core();
-            core.reachable(own, node).then(|| core.handshake_ns(own, node))
+            core.reachable(own, node)
+                .then(|| core.handshake_ns(own, node))
         };
         if let Some(travel_ns) = travel_ns {
             timeline.sleep_until(timeline.now_ns() + travel_ns).await;
@@ -156,7 +183,9 @@ pub(crate) async fn connect(
                         if timeline.now_ns() >= deadline_ns {
                             return Err(io::ErrorKind::TimedOut.into());
                         }
-                        timeline.sleep_until(next_ns.max(timeline.now_ns() + 1)).await;
+                        timeline
+                            .sleep_until(next_ns.max(timeline.now_ns() + 1))
+                            .await;
                         next_ns = (next_ns + retry_ns).min(deadline_ns);
                         retry_ns = retry_ns.saturating_mul(2);
                     }
@@ -188,7 +217,10 @@ fn request(network: &Network, life: &Life, node: NodeId, port: u16, address: &st
         return Answer::Silence;
     }
     let backlog = core.config.backlog;
-    let waiting = core.listeners.get(&(node, port)).map(|accepting| accepting.queue.len());
+    let waiting = core
+        .listeners
+        .get(&(node, port))
+        .map(|accepting| accepting.queue.len());
     let back_ns = core.handshake_ns(node, own);
     match waiting {
         None => {
@@ -213,7 +245,16 @@ fn request(network: &Network, life: &Life, node: NodeId, port: u16, address: &st
     drop(core);
     let (network, life) = (network.clone(), life.clone());
     let peer = address.to_owned();
-    Answer::Accepted(SimStream { network, life, id, end: 0, peer }, back_ns)
+    Answer::Accepted(
+        SimStream {
+            network,
+            life,
+            id,
+            end: 0,
+            peer,
+        },
+        back_ns,
+    )
 }
 
 impl Core {

@@ -86,7 +86,9 @@ impl Pipe {
     }
 
     fn has_held(&self) -> bool {
-        self.queue.back().is_some_and(|segment| segment.arrives_ns == HELD)
+        self.queue
+            .back()
+            .is_some_and(|segment| segment.arrives_ns == HELD)
     }
 
     /// Drops every segment for which `lost` holds, as if it had never been written.
@@ -95,7 +97,10 @@ impl Pipe {
         self.queue.retain(|segment| {
             let gone = lost(segment);
             if gone {
-                dropped += segment.data.as_ref().map_or(0, |data| data.len() - segment.read);
+                dropped += segment
+                    .data
+                    .as_ref()
+                    .map_or(0, |data| data.len() - segment.read);
             }
             !gone
         });
@@ -105,7 +110,10 @@ impl Pipe {
     /// Makes sure that a waiting reader wakes when the head of the queue arrives.
     fn arm(&mut self, reset_at_ns: Option<u64>, timeline: &Timeline) {
         let Some(reader) = &self.reader else { return };
-        let head_ns = self.queue.front().map_or(HELD, |segment| segment.arrives_ns);
+        let head_ns = self
+            .queue
+            .front()
+            .map_or(HELD, |segment| segment.arrives_ns);
         let next_ns = head_ns.min(reset_at_ns.unwrap_or(HELD));
         if next_ns != HELD && self.armed_ns != Some(next_ns) {
             self.armed_ns = Some(next_ns);
@@ -123,7 +131,10 @@ impl Conn {
             reset_at_ns: None,
             writer: None,
         };
-        Conn { ends: [end(from), end(to)], pipes: [Pipe::default(), Pipe::default()] }
+        Conn {
+            ends: [end(from), end(to)],
+            pipes: [Pipe::default(), Pipe::default()],
+        }
     }
 
     /// The end that sends from `from` to `to`, if the connection is between the two.
@@ -139,7 +150,11 @@ impl Conn {
     pub(super) fn lose_in_flight(&mut self, sender: usize, now_ns: u64) -> u64 {
         let pipe = &mut self.pipes[sender];
         let mut held = 0;
-        for segment in pipe.queue.iter_mut().filter(|segment| segment.arrives_ns > now_ns) {
+        for segment in pipe
+            .queue
+            .iter_mut()
+            .filter(|segment| segment.arrives_ns > now_ns)
+        {
             held += u64::from(segment.arrives_ns != HELD);
             segment.hold();
             pipe.lost_at_ns.get_or_insert(now_ns);
@@ -168,7 +183,9 @@ impl Conn {
 
     /// `end` learns at `at_ns` that the connection is gone.
     pub(super) fn reset_end(&mut self, end: usize, at_ns: u64, timeline: &Timeline) {
-        let at_ns = self.ends[end].reset_at_ns.map_or(at_ns, |before| before.min(at_ns));
+        let at_ns = self.ends[end]
+            .reset_at_ns
+            .map_or(at_ns, |before| before.min(at_ns));
         self.ends[end].reset_at_ns = Some(at_ns);
         // What would arrive later never does.
         self.pipes[1 - end].discard(|segment| segment.arrives_ns > at_ns);
@@ -179,7 +196,9 @@ impl Conn {
     }
 
     fn is_reset(&self, end: usize, now_ns: u64) -> bool {
-        self.ends[end].reset_at_ns.is_some_and(|at_ns| at_ns <= now_ns)
+        self.ends[end]
+            .reset_at_ns
+            .is_some_and(|at_ns| at_ns <= now_ns)
     }
 }
 
@@ -192,7 +211,9 @@ impl Core {
         buffer: &mut ReadBuf<'_>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Poll::Ready(Err(reset())) };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return Poll::Ready(Err(reset()));
+        };
         let now_ns = self.timeline.now_ns();
         let pipe = &mut conn.pipes[1 - end];
         let before = buffer.remaining();
@@ -230,7 +251,11 @@ impl Core {
         }
         let reset_at_ns = conn.ends[end].reset_at_ns;
         let pipe = &mut conn.pipes[1 - end];
-        if !pipe.reader.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if !pipe
+            .reader
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             pipe.reader = Some(context.waker().clone());
             pipe.armed_ns = None;
         }
@@ -247,10 +272,14 @@ impl Core {
     /// `count` bytes were read at `end`: its peer's send buffer has room again, unless the way
     /// back is cut.
     fn acknowledge(&mut self, id: u64, end: usize, count: usize) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let heard = self.reachable(conn.ends[end].node, conn.ends[1 - end].node);
         let room_needed = self.config.send_buffer - self.config.send_buffer / 4;
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let pipe = &mut conn.pipes[1 - end];
         if !heard {
             pipe.withheld += count;
@@ -272,7 +301,9 @@ impl Core {
         parts: &[io::IoSlice<'_>],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Poll::Ready(Err(reset())) };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return Poll::Ready(Err(reset()));
+        };
         if conn.is_reset(end, self.timeline.now_ns()) {
             return Poll::Ready(Err(reset()));
         }
@@ -283,7 +314,10 @@ impl Core {
         if wanted == 0 {
             return Poll::Ready(Ok(0));
         }
-        let room = self.config.send_buffer.saturating_sub(conn.pipes[end].unacknowledged);
+        let room = self
+            .config
+            .send_buffer
+            .saturating_sub(conn.pipes[end].unacknowledged);
         if room == 0 {
             let waker = context.waker().clone();
             if let Some(at_ns) = conn.ends[end].reset_at_ns {
@@ -315,9 +349,16 @@ impl Core {
         let now_ns = self.timeline.now_ns();
         self.counters.segments += 1;
         let bytes = data.as_ref().map_or(0, Vec::len);
-        let mut segment =
-            Segment { data, read: 0, sent_ns: now_ns, departs_ns: HELD, arrives_ns: HELD };
-        let Some(conn) = self.conns.get(&id) else { return };
+        let mut segment = Segment {
+            data,
+            read: 0,
+            sent_ns: now_ns,
+            departs_ns: HELD,
+            arrives_ns: HELD,
+        };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let (from, to) = (conn.ends[end].node, conn.ends[1 - end].node);
         let heard = conn.ends[1 - end].state == EndState::Open;
         let queued = conn.pipes[end].has_held();
@@ -326,7 +367,9 @@ impl Core {
             let backoff = self.backoff();
             let passage = self.link_mut(from, to).send(now_ns, bytes, backoff);
             self.counters.lost += u64::from(passage.losses);
-            let Some(conn) = self.conns.get_mut(&id) else { return };
+            let Some(conn) = self.conns.get_mut(&id) else {
+                return;
+            };
             let pipe = &mut conn.pipes[end];
             segment.departs_ns = passage.departs_ns;
             segment.arrives_ns = passage.arrives_ns.max(pipe.last_arrival_ns);
@@ -335,7 +378,9 @@ impl Core {
             pipe.arm(conn.ends[1 - end].reset_at_ns, &self.timeline);
             return;
         }
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         conn.pipes[end].lost_at_ns.get_or_insert(now_ns);
         conn.pipes[end].queue.push_back(segment);
         self.counters.held += u64::from(!reachable);
@@ -353,9 +398,13 @@ impl Core {
     ) -> Result<(), Option<Vec<u8>>> {
         let Some(more) = data else { return Err(None) };
         let now_ns = self.timeline.now_ns();
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return Ok(());
+        };
         let (from, to) = (conn.ends[end].node, conn.ends[1 - end].node);
-        let Some(tail) = conn.pipes[end].queue.back_mut() else { return Err(Some(more)) };
+        let Some(tail) = conn.pipes[end].queue.back_mut() else {
+            return Err(Some(more));
+        };
         let held = tail.arrives_ns == HELD;
         let fits = match &tail.data {
             Some(data) => data.len() + more.len() <= SEGMENT_MAX,
@@ -370,7 +419,9 @@ impl Core {
         if !held {
             let before_ns = self.link_mut(from, to).occupy(now_ns, 0);
             let extra_ns = self.link_mut(from, to).occupy(now_ns, more.len()) - before_ns;
-            let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+            let Some(conn) = self.conns.get_mut(&id) else {
+                return Ok(());
+            };
             let pipe = &mut conn.pipes[end];
             if let Some(tail) = pipe.queue.back_mut() {
                 tail.departs_ns += extra_ns;
@@ -384,7 +435,9 @@ impl Core {
     /// Data sent by `end` at `departs_ns` reach a kernel that does not know the connection (any
     /// more): its reset comes back after a round trip, if both ways are open.
     fn answer_with_reset(&mut self, id: u64, end: usize, departs_ns: u64) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let (from, to) = (conn.ends[end].node, conn.ends[1 - end].node);
         if !self.reachable(from, to) || !self.reachable(to, from) {
             return;
@@ -400,14 +453,18 @@ impl Core {
     /// and withheld acknowledgements arrive.
     pub(super) fn release(&mut self, id: u64) {
         for end in [0, 1] {
-            let Some(conn) = self.conns.get_mut(&id) else { return };
+            let Some(conn) = self.conns.get_mut(&id) else {
+                return;
+            };
             let (from, to) = (conn.ends[end].node, conn.ends[1 - end].node);
             let withheld = std::mem::take(&mut conn.pipes[end].withheld);
             if withheld > 0 {
                 // Counted again as withheld when the way back is still closed.
                 self.acknowledge(id, 1 - end, withheld);
             }
-            let Some(conn) = self.conns.get(&id) else { return };
+            let Some(conn) = self.conns.get(&id) else {
+                return;
+            };
             if !conn.pipes[end].has_held() || !self.reachable(from, to) {
                 continue;
             }
@@ -426,14 +483,20 @@ impl Core {
     /// Sends what `end` holds, the first of it at `attempt_ns`.
     fn resend(&mut self, id: u64, end: usize, attempt_ns: u64) {
         let backoff = self.backoff();
-        let Some(mut conn) = self.conns.remove(&id) else { return };
+        let Some(mut conn) = self.conns.remove(&id) else {
+            return;
+        };
         let (from, to) = (conn.ends[end].node, conn.ends[1 - end].node);
         let link = self.link_mut(from, to);
         let pipe = &mut conn.pipes[end];
         pipe.lost_at_ns = None;
         let mut departs_ns = attempt_ns;
         let mut lost = 0;
-        for segment in pipe.queue.iter_mut().filter(|segment| segment.arrives_ns == HELD) {
+        for segment in pipe
+            .queue
+            .iter_mut()
+            .filter(|segment| segment.arrives_ns == HELD)
+        {
             let bytes = segment.data.as_ref().map_or(0, Vec::len);
             let passage = link.send_later(departs_ns, bytes, backoff);
             lost += u64::from(passage.losses);
@@ -449,7 +512,9 @@ impl Core {
 
     /// The application will write no more.
     pub(super) fn shut_down_writing(&mut self, id: u64, end: usize) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         if !std::mem::replace(&mut conn.ends[end].write_closed, true) {
             let node = conn.ends[end].node;
             self.note(node, EventKind::Close, [id, 0, 0]);
@@ -459,7 +524,9 @@ impl Core {
 
     /// The application is done with its socket, or died.
     pub(super) fn close(&mut self, id: u64, end: usize) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         if conn.ends[end].state != EndState::Open {
             return;
         }
@@ -487,7 +554,9 @@ impl Core {
         let now_ns = self.timeline.now_ns();
         let heard = self.reachable(from, to);
         let latency_ns = self.link_mut(from, to).latency_ns();
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         conn.pipes[end].discard(|segment| segment.departs_ns > now_ns);
         // What the peer still has on the way (or holds) will meet a closed socket.
         conn.pipes[1 - end].discard(|segment| segment.arrives_ns <= now_ns);
@@ -496,8 +565,15 @@ impl Core {
             writer.wake();
         }
         if heard {
-            let behind_ns = conn.pipes[end].queue.back().map_or(0, |last| last.arrives_ns);
-            conn.reset_end(1 - end, (now_ns + latency_ns).max(behind_ns), &self.timeline);
+            let behind_ns = conn.pipes[end]
+                .queue
+                .back()
+                .map_or(0, |last| last.arrives_ns);
+            conn.reset_end(
+                1 - end,
+                (now_ns + latency_ns).max(behind_ns),
+                &self.timeline,
+            );
         }
     }
 }

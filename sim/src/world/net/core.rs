@@ -13,7 +13,11 @@ use crate::world::trace::{EventKind, Trace};
 
 /// Bandwidth and loss do not apply within a machine.
 fn loopback_config(config: &NetworkConfig) -> LinkConfig {
-    LinkConfig { latency: config.loopback, loss: 0.0, bandwidth: None }
+    LinkConfig {
+        latency: config.loopback,
+        loss: 0.0,
+        bandwidth: None,
+    }
 }
 
 pub(super) struct Core {
@@ -47,12 +51,7 @@ pub(super) struct Accepting {
 const EPHEMERAL_PORT_MIN: u16 = 32_768;
 
 impl Core {
-    pub(super) fn new(
-        seed: u64,
-        config: NetworkConfig,
-        timeline: Timeline,
-        trace: Trace,
-    ) -> Core {
+    pub(super) fn new(seed: u64, config: NetworkConfig, timeline: Timeline, trace: Trace) -> Core {
         Core {
             timeline,
             trace,
@@ -69,11 +68,18 @@ impl Core {
 
     pub(super) fn add_host(&mut self, name: &str) {
         let name = name.to_owned();
-        self.machines.push(Machine { name, powered: true, next_port: EPHEMERAL_PORT_MIN });
+        self.machines.push(Machine {
+            name,
+            powered: true,
+            next_port: EPHEMERAL_PORT_MIN,
+        });
     }
 
     pub(super) fn find_host(&self, name: &str) -> Option<NodeId> {
-        let index = self.machines.iter().position(|machine| machine.name == name)?;
+        let index = self
+            .machines
+            .iter()
+            .position(|machine| machine.name == name)?;
         Some(NodeId(index as u32))
     }
 
@@ -102,7 +108,10 @@ impl Core {
     }
 
     pub(super) fn backoff(&self) -> Backoff {
-        Backoff { min: self.config.rto_min, max: self.config.rto_max }
+        Backoff {
+            min: self.config.rto_min,
+            max: self.config.rto_max,
+        }
     }
 
     pub(super) fn link_mut(&mut self, from: NodeId, to: NodeId) -> &mut Link {
@@ -136,7 +145,11 @@ impl Core {
     }
 
     pub(super) fn set_link(&mut self, from: NodeId, to: NodeId, config: LinkConfig) {
-        let arguments = [u64::from(from.0), u64::from(to.0), config.latency.p50().as_nanos() as u64];
+        let arguments = [
+            u64::from(from.0),
+            u64::from(to.0),
+            config.latency.p50().as_nanos() as u64,
+        ];
         self.trace.fault(None, "set-link", arguments);
         self.link_mut(from, to).config = config;
     }
@@ -150,7 +163,8 @@ impl Core {
         if from == to || self.is_cut(from, to) {
             return;
         }
-        self.trace.fault(None, "cut", [u64::from(from.0), u64::from(to.0), 0]);
+        self.trace
+            .fault(None, "cut", [u64::from(from.0), u64::from(to.0), 0]);
         self.link_mut(from, to).cut = true;
         let now_ns = self.timeline.now_ns();
         let mut held = 0;
@@ -166,7 +180,8 @@ impl Core {
         if !self.is_cut(from, to) {
             return;
         }
-        self.trace.fault(None, "heal", [u64::from(from.0), u64::from(to.0), 0]);
+        self.trace
+            .fault(None, "heal", [u64::from(from.0), u64::from(to.0), 0]);
         self.link_mut(from, to).cut = false;
         for id in self.conns_between(from, to) {
             self.release(id);
@@ -174,7 +189,11 @@ impl Core {
     }
 
     pub(super) fn reset_between(&mut self, a: NodeId, b: NodeId) {
-        self.trace.fault(None, "reset-connections", [u64::from(a.0), u64::from(b.0), 0]);
+        self.trace.fault(
+            None,
+            "reset-connections",
+            [u64::from(a.0), u64::from(b.0), 0],
+        );
         let now_ns = self.timeline.now_ns();
         for id in self.conns_between(a, b) {
             if let Some(conn) = self.conns.get_mut(&id) {
@@ -189,12 +208,19 @@ impl Core {
             let nodes = (conn.ends[0].node, conn.ends[1].node);
             nodes == (a, b) || nodes == (b, a)
         };
-        self.conns.iter().filter(|(_, conn)| between(conn)).map(|(id, _)| *id).collect()
+        self.conns
+            .iter()
+            .filter(|(_, conn)| between(conn))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// The ends of connections that are on `node`.
     fn ends_on(&self, node: NodeId) -> Vec<(u64, usize)> {
-        let ends = self.conns.iter().flat_map(|(id, conn)| [(*id, 0, conn), (*id, 1, conn)]);
+        let ends = self
+            .conns
+            .iter()
+            .flat_map(|(id, conn)| [(*id, 0, conn), (*id, 1, conn)]);
         ends.filter(|(_, end, conn)| conn.ends[*end].node == node)
             .map(|(id, end, _)| (id, end))
             .collect()
@@ -214,7 +240,9 @@ impl Core {
         self.listeners.retain(|(owner, _), _| *owner != node);
         let now_ns = self.timeline.now_ns();
         for (id, end) in self.ends_on(node) {
-            let Some(conn) = self.conns.get_mut(&id) else { continue };
+            let Some(conn) = self.conns.get_mut(&id) else {
+                continue;
+            };
             conn.vanish(end, now_ns);
             self.forget_if_over(id);
         }

@@ -61,7 +61,12 @@ impl Backoff {
 
 impl Link {
     pub(super) fn new(config: LinkConfig, draws: Stream) -> Link {
-        Link { config, cut: false, draws, busy_until_ns: 0 }
+        Link {
+            config,
+            cut: false,
+            draws,
+            busy_until_ns: 0,
+        }
     }
 
     /// Sends `bytes` at `now_ns`.
@@ -83,7 +88,11 @@ impl Link {
             losses += 1;
         }
         let arrives_ns = departs_ns + self.latency_ns();
-        Passage { departs_ns, arrives_ns, losses }
+        Passage {
+            departs_ns,
+            arrives_ns,
+            losses,
+        }
     }
 
     /// Takes the interface for `bytes`; returns when the last of them has left.
@@ -113,7 +122,10 @@ mod tests {
 
     #[test]
     fn retransmissions_back_off_and_then_keep_their_pace() {
-        let backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(3) };
+        let backoff = Backoff {
+            min: Duration::from_millis(200),
+            max: Duration::from_secs(3),
+        };
         let ms = 1_000_000;
         // 200, 600, 1400, 3000, then every three seconds.
         assert_eq!(backoff.next_attempt_ns(0, 0), 200 * ms);
@@ -130,7 +142,10 @@ mod tests {
             loss: 0.0,
             bandwidth: Some(1_000_000),
         };
-        let backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(3) };
+        let backoff = Backoff {
+            min: Duration::from_millis(200),
+            max: Duration::from_secs(3),
+        };
         let mut link = Link::new(config, Stream::new(1, "link"));
         assert_eq!(link.send(0, 1000, backoff).arrives_ns, 2_000_000);
         assert_eq!(link.send(0, 1000, backoff).arrives_ns, 3_000_000);

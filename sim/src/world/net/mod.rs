@@ -169,7 +169,9 @@ impl Network {
         timeline: Timeline,
         trace: Trace,
     ) -> Network {
-        Network(Arc::new(Mutex::new(Core::new(seed, config, timeline, trace))))
+        Network(Arc::new(Mutex::new(Core::new(
+            seed, config, timeline, trace,
+        ))))
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {

@@ -30,7 +30,7 @@ async fn keys_are_put_read_and_deleted() {
             "--limit=1",
             "--keys-only"
         ]),
-        "a/2\n"
+        "a/2"
     );
     assert_eq!(ctl.ok(&["get", "a/1", "--consistency=s"]), "a/1\nuno");
     assert_eq!(ctl.ok(&["del", "--prefix", "a/"]), "2");

@@ -6,6 +6,7 @@
     reason = "these tests stand outside any host"
 )]
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,12 @@ pub fn places(count: usize) -> Vec<Place> {
         .collect()
 }
 
+/// The server under test. `VETCD_BINARY` puts another in its place: a real etcd, to see whether the
+/// tests expect what etcd does.
+fn server_program() -> OsString {
+    std::env::var_os("VETCD_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_vetcd").into())
+}
+
 /// A member as a process. Killed when dropped; its log is shown when the test panics.
 pub struct Member {
     pub place: Place,
@@ -80,7 +87,6 @@ impl Member {
             format!("--listen-peer-urls={}", place.peer_url()),
             format!("--initial-advertise-peer-urls={}", place.peer_url()),
             format!("--initial-cluster={}", initial.join(",")),
-            "--log-format=console".to_owned(),
         ];
         flags.extend(extra.iter().map(|flag| flag.to_string()));
         Member {
@@ -99,7 +105,7 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_vetcd"))
+        let child = Command::new(server_program())
             .args(&self.flags)
             .env_clear()
             .stdin(Stdio::null())

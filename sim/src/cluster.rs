@@ -66,9 +66,18 @@ fn base_flags(number: u32, size: u32) -> Vec<(String, String)> {
         ("name", format!("m{number}")),
         ("data-dir", "data".to_owned()),
         ("listen-peer-urls", format!("http://m{number}:{PEER_PORT}")),
-        ("listen-client-urls", format!("http://m{number}:{CLIENT_PORT}")),
-        ("initial-advertise-peer-urls", format!("http://m{number}:{PEER_PORT}")),
-        ("advertise-client-urls", format!("http://m{number}:{CLIENT_PORT}")),
+        (
+            "listen-client-urls",
+            format!("http://m{number}:{CLIENT_PORT}"),
+        ),
+        (
+            "initial-advertise-peer-urls",
+            format!("http://m{number}:{PEER_PORT}"),
+        ),
+        (
+            "advertise-client-urls",
+            format!("http://m{number}:{CLIENT_PORT}"),
+        ),
         ("initial-cluster", cluster.join(",")),
     ];
     flags.map(|(flag, value)| (flag.to_owned(), value)).into()
@@ -84,7 +93,11 @@ pub fn member_config(
     server: &BTreeMap<String, String>,
 ) -> Result<Config, vetcd::config::Error> {
     let mut flags = base_flags(number, size);
-    flags.extend(server.iter().map(|(flag, value)| (flag.clone(), value.clone())));
+    flags.extend(
+        server
+            .iter()
+            .map(|(flag, value)| (flag.clone(), value.clone())),
+    );
     let config = Config::from_pairs(flags)?;
     config.validate()?;
     Ok(config)
@@ -172,7 +185,10 @@ impl Cluster {
     /// The endpoints clients use, with the number of the member behind each.
     pub fn endpoints(&self) -> Vec<(String, u32)> {
         let endpoint = |n: u32| (format!("m{n}:{CLIENT_PORT}"), n);
-        self.members.iter().map(|member| endpoint(member.number)).collect()
+        self.members
+            .iter()
+            .map(|member| endpoint(member.number))
+            .collect()
     }
 
     /// The node of member `number`.

@@ -179,7 +179,9 @@ impl Book {
             self.breach(at_ns, text);
         }
         match self.applied.get(&index) {
-            Some((first_term, first_sum, first)) if (*first_term, *first_sum) != (term, checksum) => {
+            Some((first_term, first_sum, first))
+                if (*first_term, *first_sum) != (term, checksum) =>
+            {
                 let text = format!(
                     "member {member} applied another entry at index {index} (term {term}) than \
                      member {first} had (term {first_term})"

@@ -66,14 +66,28 @@ impl Member {
 
     fn stop(&mut self) {
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         let status = self.process.wait().unwrap();
-        assert!(status.success(), "{} did not stop cleanly: {status}", self.name);
+        assert!(
+            status.success(),
+            "{} did not stop cleanly: {status}",
+            self.name
+        );
     }
 }
 
 fn launch(arguments: &[String], log: &Path) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .unwrap();
     Command::new(server_binary())
         .args(arguments)
         .stdin(Stdio::null())
@@ -106,16 +120,23 @@ fn server_binary() -> PathBuf {
 
 /// Ports that were free a moment ago.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect()
 }
 
 fn start_cluster(directory: &Path) -> Vec<Member> {
     let ports = free_ports(6);
-    let peers: Vec<String> = (0..3).map(|i| format!("http://127.0.0.1:{}", ports[i])).collect();
-    let clients: Vec<String> =
-        (0..3).map(|i| format!("http://127.0.0.1:{}", ports[3 + i])).collect();
+    let peers: Vec<String> = (0..3)
+        .map(|i| format!("http://127.0.0.1:{}", ports[i]))
+        .collect();
+    let clients: Vec<String> = (0..3)
+        .map(|i| format!("http://127.0.0.1:{}", ports[3 + i]))
+        .collect();
     let cluster: Vec<String> = (0..3).map(|i| format!("m{}={}", i + 1, peers[i])).collect();
     (0..3)
         .map(|i| {
@@ -385,10 +406,16 @@ async fn swap(client: &mut Client, key: &str, value: &str, seen: i64) -> (Reques
 async fn read_back(members: &[Member], notebook: &Notebook) {
     for (index, member) in members.iter().enumerate() {
         wait_until_serving(member).await;
-        let mut client = connect(&member.client_url).await.expect("the member serves");
+        let mut client = connect(&member.client_url)
+            .await
+            .expect("the member serves");
         let invoked = notebook.now();
         let (request, outcome) = list(&mut client).await;
-        assert!(matches!(outcome, Outcome::Ok(_)), "{}: {outcome:?}", member.name);
+        assert!(
+            matches!(outcome, Outcome::Ok(_)),
+            "{}: {outcome:?}",
+            member.name
+        );
         notebook.write(CLIENTS, index as u32 + 1, invoked, request, outcome);
     }
 }
@@ -400,7 +427,10 @@ async fn a_leader_killed_under_load_loses_nothing() {
     for member in &members {
         wait_until_serving(member).await;
     }
-    let urls: Vec<String> = members.iter().map(|member| member.client_url.clone()).collect();
+    let urls: Vec<String> = members
+        .iter()
+        .map(|member| member.client_url.clone())
+        .collect();
     let notebook = Notebook {
         started: Instant::now(),
         operations: Arc::default(),
@@ -423,10 +453,16 @@ async fn a_leader_killed_under_load_loses_nothing() {
 
     let operations = notebook.operations.lock().unwrap().clone();
     let answered = |after: u64| {
-        operations.iter().filter(|op| op.invoked > after && matches!(op.outcome, Outcome::Ok(_))).count()
+        operations
+            .iter()
+            .filter(|op| op.invoked > after && matches!(op.outcome, Outcome::Ok(_)))
+            .count()
     };
     assert!(answered(0) > 100, "too little happened to prove anything");
-    assert!(answered(before_kill) > 20, "the cluster did not go on without its leader");
+    assert!(
+        answered(before_kill) > 20,
+        "the cluster did not go on without its leader"
+    );
     let history = History { operations };
     match check::strict_serializability::check(&history, None) {
         Verdict::Ok(_) => {}

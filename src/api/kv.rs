@@ -39,7 +39,9 @@ fn is_serializable(request: &pb::TxnRequest) -> bool {
 }
 
 fn unexpected(response: &server::Response) -> Status {
-    Status::internal(format!("the log answered with something else: {response:?}"))
+    Status::internal(format!(
+        "the log answered with something else: {response:?}"
+    ))
 }
 
 #[tonic::async_trait]
@@ -65,7 +67,11 @@ impl Kv for KvService {
     ) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         check::check_put(&request).map_err(|error| store_status(&error))?;
-        match self.server.propose(log_request::Request::Put(request)).await? {
+        match self
+            .server
+            .propose(log_request::Request::Put(request))
+            .await?
+        {
             server::Response::Put(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -106,7 +112,11 @@ impl Kv for KvService {
             self.fill(&mut response.header);
             return Ok(Response::new(response));
         }
-        match self.server.propose(log_request::Request::Txn(request)).await? {
+        match self
+            .server
+            .propose(log_request::Request::Txn(request))
+            .await?
+        {
             server::Response::Txn(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))

@@ -65,7 +65,10 @@ impl Maintenance for MaintenanceService {
         let revision = request.into_inner().revision;
         let state = self.server.serializable().state.clone();
         let current = state.revision();
-        let hashing = self.server.host().run_blocking(move || state.hash(revision));
+        let hashing = self
+            .server
+            .host()
+            .run_blocking(move || state.hash(revision));
         let hash = hashing.await.ok_or(RequestError::Stopped)?;
         let hash = hash.map_err(|error| store_status(&error))?;
         Ok(Response::new(pb::HashKvResponse {

@@ -148,7 +148,9 @@ pub fn message_from_wire(message: vetcdpb::RaftMessage) -> Result<eraftpb::Messa
         let target = converted.mut_snapshot().mut_metadata();
         target.index = metadata.index;
         target.term = metadata.term;
-        target.set_conf_state(conf_state_from_wire(metadata.conf_state.unwrap_or_default()));
+        target.set_conf_state(conf_state_from_wire(
+            metadata.conf_state.unwrap_or_default(),
+        ));
     }
     Ok(converted)
 }

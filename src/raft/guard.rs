@@ -88,9 +88,7 @@ pub fn check(
                 return malformed("snapshot without metadata");
             }
         }
-        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp
-            if message.entries.len() != 1 =>
-        {
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => {
             return malformed("read index without its context");
         }
         MessageType::MsgPropose if message.entries.is_empty() => {
@@ -176,7 +174,11 @@ mod tests {
         );
         let mut stale = append(3, &[1]);
         stale.term = 2;
-        assert_eq!(check(&stale, 1, 3, 4, &log()), Ok(()), "raft ignores old terms by itself");
+        assert_eq!(
+            check(&stale, 1, 3, 4, &log()),
+            Ok(()),
+            "raft ignores old terms by itself"
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl LogStore {
         latest: impl Fn() -> Arc<Published> + Send + Sync + 'static,
     ) -> LogStore {
         for (offset, entry) in entries.iter().enumerate() {
-            assert_eq!(entry.index, compacted.0 + 1 + offset as u64, "log has a gap");
+            assert_eq!(
+                entry.index,
+                compacted.0 + 1 + offset as u64,
+                "log has a gap"
+            );
         }
         LogStore {
             hard_state,
@@ -127,7 +131,10 @@ impl Storage for LogStore {
         let start = (low - self.compacted.0 - 1) as usize;
         let mut bytes = 0u64;
         let mut wanted = Vec::new();
-        for entry in self.entries.range(start..(high - self.compacted.0 - 1) as usize) {
+        for entry in self
+            .entries
+            .range(start..(high - self.compacted.0 - 1) as usize)
+        {
             bytes = bytes.saturating_add(approximate_size(entry));
             if bytes > limit && !wanted.is_empty() {
                 break;

@@ -220,7 +220,10 @@ impl Handle {
 
     /// Tells the loop what the backend holds durably.
     pub async fn backend_durable(&self, index: u64, term: u64) {
-        let _ = self.inputs.send(Input::BackendDurable { index, term }).await;
+        let _ = self
+            .inputs
+            .send(Input::BackendDurable { index, term })
+            .await;
     }
 
     /// What the loop last told about itself.
@@ -298,8 +301,7 @@ pub fn start(
         ..Default::default()
     };
     let logger = slog::Logger::root(slog::Discard, slog::o!());
-    let raft =
-        raft::RawNode::new(&config, store, &logger).map_err(|error| start_error(&error))?;
+    let raft = raft::RawNode::new(&config, store, &logger).map_err(|error| start_error(&error))?;
 
     let (input_sender, inputs) = mpsc::channel(QUEUE_INPUTS);
     let (apply_sender, applies) = mpsc::unbounded_channel();

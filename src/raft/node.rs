@@ -306,7 +306,10 @@ impl Node {
             snapshot,
         });
         if !committed.is_empty() {
-            let entries = committed.into_iter().map(committed_entry).collect::<Result<_, _>>()?;
+            let entries = committed
+                .into_iter()
+                .map(committed_entry)
+                .collect::<Result<_, _>>()?;
             self.apply(Apply::Entries(entries));
         }
         if !written && self.in_flight.len() == 1 {

@@ -102,7 +102,9 @@ mod tests {
         let mut reads = Reads::new(1, 2);
         let (answer, mut heard) = oneshot::channel();
         reads.add(answer);
-        let first = reads.start_round(Moment::default()).expect("somebody waits");
+        let first = reads
+            .start_round(Moment::default())
+            .expect("somebody waits");
         let later = Moment(RETRY_AFTER);
         reads.retry_overdue(later);
         let second = reads.start_round(later).expect("the request waits again");
@@ -118,7 +120,9 @@ mod tests {
         let mut reads = Reads::new(1, 2);
         let (answer, mut heard) = oneshot::channel();
         reads.add(answer);
-        let context = reads.start_round(Moment::default()).expect("somebody waits");
+        let context = reads
+            .start_round(Moment::default())
+            .expect("somebody waits");
         let mut foreign = context.clone();
         foreign[0] ^= 1;
         for context in [&foreign[..], &context[..23], b""] {

@@ -282,9 +282,9 @@ impl Applier {
     async fn install(&mut self, index: u64, term: u64) -> Result<(), Error> {
         let path = self.snapshots.path(index, term);
         let (disk, target, identity) = (self.host.disk(), self.options.path.clone(), self.identity);
-        let installing = self.host.run_blocking(move || {
-            load_snapshot(disk, &path, &target, identity)
-        });
+        let installing = self
+            .host
+            .run_blocking(move || load_snapshot(disk, &path, &target, identity));
         let (backend, state, meta) = installing.await.ok_or(Error::Interrupted)??;
         self.backend = Arc::new(backend);
         self.backends.send_replace(self.backend.clone());

@@ -185,7 +185,10 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
 
     let mark = recovered.snapshot.clone().expect("open_log leaves a mark");
     let mut compacted = (mark.index, mark.term);
-    let last = recovered.entries.last().map_or(mark.index, |entry| entry.index);
+    let last = recovered
+        .entries
+        .last()
+        .map_or(mark.index, |entry| entry.index);
     if last < published.index {
         if !options.may_lose_writes() {
             return Err(Error::LogBehind {
@@ -210,7 +213,10 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
             ..Default::default()
         })?;
     }
-    let last = recovered.entries.last().map_or(compacted, |entry| (entry.index, entry.term));
+    let last = recovered
+        .entries
+        .last()
+        .map_or(compacted, |entry| (entry.index, entry.term));
     let mut hard_state = recovered.hard_state;
     hard_state.commit = hard_state.commit.clamp(published.index, last.0);
     hard_state.term = hard_state.term.max(last.1);
@@ -257,12 +263,10 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     }
 }
 
-fn prepare_directories(
-    disk: &dyn Disk,
-    options: &Options,
-) -> Result<Box<dyn Send + Sync>, Error> {
+fn prepare_directories(disk: &dyn Disk, options: &Options) -> Result<Box<dyn Send + Sync>, Error> {
     for directory in [options.wal_dir(), options.snapshot_dir()] {
-        disk.create_dir_all(&directory).map_err(io_error(&directory))?;
+        disk.create_dir_all(&directory)
+            .map_err(io_error(&directory))?;
     }
     let member = options.member_dir();
     for directory in [&member, &options.data_dir] {
@@ -295,14 +299,15 @@ fn page_cache_lost(disk: &dyn Disk, options: &Options) -> Result<bool, Error> {
         Ok((length > 0, same))
     };
     let (existed, same) = compare_and_write().map_err(io_error(&path))?;
-    let started_before =
-        disk.exists(&options.backend_path()).map_err(io_error(&path))? || existed;
+    let started_before = disk
+        .exists(&options.backend_path())
+        .map_err(io_error(&path))?
+        || existed;
     Ok(started_before && !same)
 }
 
 fn genesis_conf_state(members: &Members) -> vetcdpb::ConfState {
-    let (learners, voters): (Vec<_>, Vec<_>) =
-        members.iter().partition(|member| member.is_learner);
+    let (learners, voters): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.is_learner);
     vetcdpb::ConfState {
         voters: voters.iter().map(|member| member.id).collect(),
         learners: learners.iter().map(|member| member.id).collect(),
@@ -310,10 +315,7 @@ fn genesis_conf_state(members: &Members) -> vetcdpb::ConfState {
     }
 }
 
-fn open_log(
-    disk: &Arc<dyn Disk>,
-    options: &Options,
-) -> Result<(wal::Log, wal::Recovered), Error> {
+fn open_log(disk: &Arc<dyn Disk>, options: &Options) -> Result<(wal::Log, wal::Recovered), Error> {
     let directory = options.wal_dir();
     let metadata = wal::Metadata {
         cluster_id: options.identity.cluster_id,
@@ -332,8 +334,7 @@ fn open_log(
             options.wal_options,
         )?);
     }
-    let (mut log, mut recovered) =
-        wal::Log::open(disk.clone(), &directory, options.wal_options)?;
+    let (mut log, mut recovered) = wal::Log::open(disk.clone(), &directory, options.wal_options)?;
     if let Some(torn) = &recovered.torn {
         tracing::warn!(?torn, "the log's torn end was cut off");
     }

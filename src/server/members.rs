@@ -12,7 +12,12 @@ pub struct Members(OrdMap<u64, vetcdpb::ClusterMember>);
 impl Members {
     /// From their stored form.
     pub fn from_wire(members: impl IntoIterator<Item = vetcdpb::ClusterMember>) -> Members {
-        Members(members.into_iter().map(|member| (member.id, member)).collect())
+        Members(
+            members
+                .into_iter()
+                .map(|member| (member.id, member))
+                .collect(),
+        )
     }
 
     /// In their stored form, by ID.

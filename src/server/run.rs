@@ -138,7 +138,8 @@ async fn run_once(
     publisher.abort();
     stop_serving.send_replace(true);
     if ended.is_ok() {
-        host.sleep(DRAIN_TIMEOUT.min(Duration::from_millis(config.heartbeat_interval))).await;
+        host.sleep(DRAIN_TIMEOUT.min(Duration::from_millis(config.heartbeat_interval)))
+            .await;
     }
     for task in member.tasks {
         task.abort();
@@ -180,7 +181,11 @@ fn start(
     }
     host.observe(Event::Started {
         applied,
-        replayed: restored.entries.iter().filter(|e| e.index > applied).count() as u64,
+        replayed: restored
+            .entries
+            .iter()
+            .filter(|e| e.index > applied)
+            .count() as u64,
     });
     let (publisher, published) = watch::channel(Arc::new(current.clone()));
     let latest = published.clone();

@@ -4,8 +4,9 @@
 use super::{Begun, Injector, already};
 
 pub fn begin(injector: &Injector, members: Vec<u32>) -> Begun {
-    let (down, skipped): (Vec<u32>, Vec<u32>) =
-        members.into_iter().partition(|number| injector.cluster.crash(*number));
+    let (down, skipped): (Vec<u32>, Vec<u32>) = members
+        .into_iter()
+        .partition(|number| injector.cluster.crash(*number));
     restart_later(injector, down, already(&skipped, "down already"))
 }
 

@@ -32,7 +32,11 @@ pub fn begin(injector: &Injector, members: Vec<u32>) -> Begun {
 }
 
 fn set(injector: &Injector, number: u32) {
-    let lies = injector.lock().lying.get(&number).is_some_and(|count| *count > 0);
+    let lies = injector
+        .lock()
+        .lying
+        .get(&number)
+        .is_some_and(|count| *count > 0);
     let node = injector.cluster.node(number);
     injector.cluster.world().disk(node).lie_about_fsync(lies);
 }

@@ -91,7 +91,10 @@ fn pairs(from: &[u32], to: &[u32]) -> Vec<(u32, u32)> {
 }
 
 fn without(all: &[u32], members: &[u32]) -> Vec<u32> {
-    all.iter().copied().filter(|n| !members.contains(n)).collect()
+    all.iter()
+        .copied()
+        .filter(|n| !members.contains(n))
+        .collect()
 }
 
 fn names(members: &[u32]) -> String {

@@ -4,8 +4,9 @@
 use super::{Begun, Injector, already};
 
 pub fn begin(injector: &Injector, members: Vec<u32>) -> Begun {
-    let (paused, skipped): (Vec<u32>, Vec<u32>) =
-        members.into_iter().partition(|number| injector.cluster.pause(*number));
+    let (paused, skipped): (Vec<u32>, Vec<u32>) = members
+        .into_iter()
+        .partition(|number| injector.cluster.pause(*number));
     let ending = {
         let (injector, paused) = (injector.clone(), paused.clone());
         move || {

@@ -7,7 +7,12 @@ use super::{Begun, Injector};
 
 pub fn begin(injector: &Injector, members: Vec<u32>, latency: Duration) -> Begun {
     for number in &members {
-        injector.lock().slow.entry(*number).or_default().push(latency);
+        injector
+            .lock()
+            .slow
+            .entry(*number)
+            .or_default()
+            .push(latency);
         set(injector, *number);
     }
     let ending = {
@@ -31,7 +36,11 @@ pub fn begin(injector: &Injector, members: Vec<u32>, latency: Duration) -> Begun
 }
 
 fn set(injector: &Injector, number: u32) {
-    let slowest = injector.lock().slow.get(&number).and_then(|all| all.iter().max().copied());
+    let slowest = injector
+        .lock()
+        .slow
+        .get(&number)
+        .and_then(|all| all.iter().max().copied());
     let node = injector.cluster.node(number);
     let disk = injector.cluster.world().disk(node);
     disk.set_extra_sync_latency(slowest.unwrap_or_default());

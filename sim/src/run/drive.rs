@@ -36,7 +36,10 @@ pub fn network(plan: &Plan) -> NetworkConfig {
         link: LinkConfig {
             latency: Latency::new(plan.network.latency_p50, plan.network.latency_p99),
             loss: plan.network.loss,
-            bandwidth: plan.network.bandwidth.map(|bandwidth| bandwidth.bytes_per_second),
+            bandwidth: plan
+                .network
+                .bandwidth
+                .map(|bandwidth| bandwidth.bytes_per_second),
         },
         ..NetworkConfig::default()
     }
@@ -72,17 +75,22 @@ fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
 pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Facts, String> {
     let _logging = log::start(&world, options.trace);
     let observer = Observer::default();
-    let configs: Vec<NodeConfig> =
-        (1..=plan.members.len() as u32).map(|n| node_config(&plan, n)).collect::<Result<_, _>>()?;
-    let cluster = Cluster::new(&world, &plan, &observer, |n| configs[n as usize - 1].clone())
-        .map_err(|error| error.to_string())?;
+    let configs: Vec<NodeConfig> = (1..=plan.members.len() as u32)
+        .map(|n| node_config(&plan, n))
+        .collect::<Result<_, _>>()?;
+    let cluster = Cluster::new(&world, &plan, &observer, |n| {
+        configs[n as usize - 1].clone()
+    })
+    .map_err(|error| error.to_string())?;
     cluster.start_all();
     let recorder = recorder(&world);
     let clients = start_clients(&world, &plan, &cluster, &recorder);
 
     let mut facts = Facts::default();
     let injector = Injector::new(cluster.clone(), observer.clone());
-    let run_for = options.until.map_or(plan.time.run, |until| until.min(plan.time.run));
+    let run_for = options
+        .until
+        .map_or(plan.time.run, |until| until.min(plan.time.run));
     inject(&world, &plan, &injector, run_for, &mut facts).await;
     facts.safety_ended_ns = world.now_ns();
     facts.recovery = recover(&world, &plan, &cluster, &observer, &recorder, &facts.faults).await;
@@ -102,7 +110,11 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.liars = injector.liars();
     facts.ended = cluster.ended_by_themselves();
     facts.panics = panics(&world);
-    facts.syncs = cluster.numbers().iter().map(|n| world.disk(cluster.node(*n)).counters().syncs).sum();
+    facts.syncs = cluster
+        .numbers()
+        .iter()
+        .map(|n| world.disk(cluster.node(*n)).counters().syncs)
+        .sum();
     facts.node_names = node_names(&world, &plan);
     cluster.forget_servers();
     Ok(facts)
@@ -137,8 +149,11 @@ fn start_clients(
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
             let session = recorder.session(number, cluster.endpoints());
             let random = Stream::new(planned.seed, &format!("client/{position}"));
-            let mut endpoints: Vec<String> =
-                cluster.endpoints().into_iter().map(|(address, _)| address).collect();
+            let mut endpoints: Vec<String> = cluster
+                .endpoints()
+                .into_iter()
+                .map(|(address, _)| address)
+                .collect();
             let first = number as usize % endpoints.len();
             endpoints.rotate_left(first);
             let workload = planned.workload.clone();
@@ -196,7 +211,9 @@ async fn inject(
             Step::Begin(index) => {
                 let fault = &plan.faults[index];
                 let begun = injector.begin(fault);
-                world.trace().note(None, &fault.name, begun.detail.as_bytes());
+                world
+                    .trace()
+                    .note(None, &fault.name, begun.detail.as_bytes());
                 tracing::info!(fault = fault.name, members = ?begun.members, begun.detail, "fault");
                 let lasts = fault.fault.lasts();
                 let ends_ns = lasts.map_or(run_ns, |lasts| at_ns + lasts.as_nanos() as u64);
@@ -249,12 +266,19 @@ async fn recover(
         if recovery.leader_ns.is_none() && observer.leader().is_some() {
             recovery.leader_ns = Some(world.now_ns());
         }
-        for (served, last) in recovery.served_ns.iter_mut().zip(recorder.last_success_ns()) {
+        for (served, last) in recovery
+            .served_ns
+            .iter_mut()
+            .zip(recorder.last_success_ns())
+        {
             if served.is_none() && last > healed_ns {
                 *served = Some(last);
             }
         }
-        let all_up = cluster.numbers().iter().all(|n| cluster.server(*n).is_some());
+        let all_up = cluster
+            .numbers()
+            .iter()
+            .all(|n| cluster.server(*n).is_some());
         let all_served = recovery.served_ns.iter().all(Option::is_some);
         if recovery.leader_ns.is_some() && all_served && all_up {
             break;
@@ -304,7 +328,10 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
             compact_revision: state.compact_revision(),
             hash: u64::from(hash.hash),
         });
-        if furthest.as_ref().is_none_or(|(index, _)| *index < published.index) {
+        if furthest
+            .as_ref()
+            .is_none_or(|(index, _)| *index < published.index)
+        {
             furthest = Some((published.index, known_order(state)));
         }
     }
@@ -314,10 +341,13 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
 fn known_order(state: &vetcd::mvcc::State) -> KnownOrder {
     let mut records: BTreeMap<i64, Vec<Record>> = BTreeMap::new();
     for record in state.records_from(0) {
-        records.entry(record.revision.main).or_default().push(Record {
-            key: record.kv.key.clone(),
-            value: (!record.tombstone).then(|| record.kv.value.clone()),
-        });
+        records
+            .entry(record.revision.main)
+            .or_default()
+            .push(Record {
+                key: record.kv.key.clone(),
+                value: (!record.tombstone).then(|| record.kv.value.clone()),
+            });
     }
     KnownOrder {
         compacted: state.compact_revision().max(0),
@@ -349,5 +379,7 @@ fn node_names(world: &World, plan: &Plan) -> Vec<String> {
         })
         .sum();
     let nodes = plan.members.len() as u32 + clients;
-    (0..nodes).map(|number| world.name(NodeId(number))).collect()
+    (0..nodes)
+        .map(|number| world.name(NodeId(number)))
+        .collect()
 }

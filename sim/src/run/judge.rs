@@ -6,12 +6,13 @@ use vetcd::host::Event;
 
 use super::facts::Facts;
 use crate::check::liveness::{self, Service};
-use crate::check::{self, Verdict as Judgement, convergence, serializable_reads};
 use crate::check::strict_serializability;
+use crate::check::{self, Verdict as Judgement, convergence, serializable_reads};
 use crate::history::{Body, History, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
-    CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, Operations, RunResult, Syncs, Verdict,
+    CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, Operations, RunResult,
+    Syncs, Verdict,
 };
 
 /// Judges a run.
@@ -112,20 +113,26 @@ fn measure(result: &mut RunResult, facts: &Facts) {
 
 fn recovery_time(facts: &Facts) -> Option<Duration> {
     let ended = facts.recovery.last_fault_ended_ns?;
-    let served = facts.recovery.served_ns.iter().copied().collect::<Option<Vec<_>>>()?;
+    let served = facts
+        .recovery
+        .served_ns
+        .iter()
+        .copied()
+        .collect::<Option<Vec<_>>>()?;
     let last = served.into_iter().max()?;
     Some(nanos(last.saturating_sub(ended)))
 }
 
 fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let mut reached: Vec<String> = facts.reached.clone();
-    let compacted = |operation: &crate::history::Operation| {
-        matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact)
-    };
+    let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
     let found = [
         ("compacted", facts.history.operations.iter().any(compacted)),
         ("outcome-unknown", result.operations.unknown > 0),
-        ("unsynced-writes-lost", facts.power_cuts.iter().any(|cut| cut.lost_bytes > 0)),
+        (
+            "unsynced-writes-lost",
+            facts.power_cuts.iter().any(|cut| cut.lost_bytes > 0),
+        ),
         ("writes-lost", result.lost_writes.count > 0),
     ];
     let found = found.into_iter().filter(|(_, found)| *found);
@@ -173,7 +180,8 @@ impl Checks {
         match judgement {
             Judgement::Ok(value) => self.say(name, CheckVerdict::Pass, value.to_string()),
             Judgement::Undetermined(reason) => {
-                self.verdicts.push((Verdict::Undetermined, format!("{name}: {reason}")));
+                self.verdicts
+                    .push((Verdict::Undetermined, format!("{name}: {reason}")));
                 self.say(name, CheckVerdict::Undetermined, reason.clone());
             }
             Judgement::Violation(counterexample) => {
@@ -190,7 +198,12 @@ impl Checks {
     fn panics(&mut self, facts: &Facts) {
         if let Some(first) = facts.panics.first() {
             let detail = facts.panics.iter().map(|panic| {
-                format!("{:.6} s {}: {}", nanos(panic.at_ns).as_secs_f64(), panic.node, panic.text)
+                format!(
+                    "{:.6} s {}: {}",
+                    nanos(panic.at_ns).as_secs_f64(),
+                    panic.node,
+                    panic.text
+                )
             });
             let text = format!("{} panicked: {}", first.node, first.text);
             self.fail("no panic", Verdict::ServerPanic, text, detail.collect());
@@ -199,7 +212,11 @@ impl Checks {
 
     fn members(&mut self, facts: &Facts) {
         let Some(first) = facts.ended.first() else {
-            self.say("members stay up", CheckVerdict::Pass, "no member ended by itself");
+            self.say(
+                "members stay up",
+                CheckVerdict::Pass,
+                "no member ended by itself",
+            );
             return;
         };
         let detail = facts.ended.iter().map(|ended| {
@@ -229,7 +246,12 @@ impl Checks {
     fn answers(&mut self, facts: &Facts) {
         if let Some(first) = facts.misfits.first() {
             let detail = facts.misfits.clone();
-            self.fail("answers fit", Verdict::SafetyViolation, first.clone(), detail);
+            self.fail(
+                "answers fit",
+                Verdict::SafetyViolation,
+                first.clone(),
+                detail,
+            );
         }
     }
 
@@ -239,7 +261,11 @@ impl Checks {
             ..check::Options::default()
         };
         let judgement = strict_serializability::check(history, &options);
-        self.judged("strict serializability", Verdict::SafetyViolation, &judgement);
+        self.judged(
+            "strict serializability",
+            Verdict::SafetyViolation,
+            &judgement,
+        );
         if let Judgement::Ok(certificate) = &judgement {
             let reads = serializable_reads::check(history, certificate, &options);
             self.judged("serializable reads", Verdict::SafetyViolation, &reads);
@@ -287,7 +313,12 @@ impl Checks {
             .collect();
         if !missing.is_empty() {
             let text = format!("never reached: {}", missing.join(", "));
-            self.fail("must reach", Verdict::ExpectedViolationMissing, text, Vec::new());
+            self.fail(
+                "must reach",
+                Verdict::ExpectedViolationMissing,
+                text,
+                Vec::new(),
+            );
         }
     }
 

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use crate::cli::Judge;
 use crate::explore::{RunOptions, RunOutput, Runner, TraceEvent};
-use crate::plan::Plan;
 use crate::history::History;
+use crate::plan::Plan;
 use crate::report::{JudgedHistory, RunResult, Verdict};
 use crate::world;
 

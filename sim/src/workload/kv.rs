@@ -13,9 +13,7 @@ use vetcd::client::Client;
 use vetcd::host::Host;
 
 use super::Session;
-use crate::history::{
-    Body, Compare, Delete, Operand, Outcome, Put, Range, Relation, Request, Txn,
-};
+use crate::history::{Body, Compare, Delete, Operand, Outcome, Put, Range, Relation, Request, Txn};
 use crate::rng::Stream;
 use crate::scenario::KvWorkload;
 

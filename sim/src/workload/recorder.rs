@@ -152,12 +152,13 @@ async fn send(client: &mut Client, request: &Request) -> Result<Outcome, Misfit>
         }
     }
     match request {
-        Request::Range(request) => {
-            or_failed(client.range(convert::range(request)).await, |mut response| {
+        Request::Range(request) => or_failed(
+            client.range(convert::range(request)).await,
+            |mut response| {
                 let header = response.header.take();
                 convert::answered(header, Body::Range(convert::range_body(response)))
-            })
-        }
+            },
+        ),
         Request::Put(request) => {
             or_failed(client.put(convert::put(request)).await, |mut response| {
                 let header = response.header.take();

@@ -333,7 +333,9 @@ fn a_budget_takes_new_seeds_until_it_is_spent() {
         ],
     );
     assert_eq!(ran.code, 0, "{}", ran.out);
-    assert!(ran.out.contains("smoke/quickstart seed 1000") && ran.out.contains("smoke/tiny seed 1000"));
+    assert!(
+        ran.out.contains("smoke/quickstart seed 1000") && ran.out.contains("smoke/tiny seed 1000")
+    );
     assert!(ran.out.contains("seed 1001"), "{}", ran.out);
 }
 

@@ -37,7 +37,10 @@ pub struct Dialler {
     pub inputs: mpsc::Sender<Input>,
 }
 
-type Halves = (Reader<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>);
+type Halves = (
+    Reader<ReadHalf<Box<dyn Stream>>>,
+    WriteHalf<Box<dyn Stream>>,
+);
 
 impl Dialler {
     /// Runs until the queue's sender is gone.

@@ -37,7 +37,10 @@ pub fn encode_bytes(payload: &[u8], into: &mut BytesMut) {
 
 fn finish(buffer: &mut BytesMut, start: usize) {
     let length = buffer.len() - start - HEADER;
-    assert!(length <= MAX_PAYLOAD, "a frame of {length} bytes cannot be read back");
+    assert!(
+        length <= MAX_PAYLOAD,
+        "a frame of {length} bytes cannot be read back"
+    );
     let checksum = crc32c::crc32c(&buffer[start + HEADER..]);
     buffer[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
     buffer[start + 4..start + HEADER].copy_from_slice(&checksum.to_be_bytes());
@@ -110,7 +113,11 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         if self.buffer.len() < HEADER + length {
             return Ok(None);
         }
-        let payload = self.buffer.split_to(HEADER + length).split_off(HEADER).freeze();
+        let payload = self
+            .buffer
+            .split_to(HEADER + length)
+            .split_off(HEADER)
+            .freeze();
         if crc32c::crc32c(&payload) != checksum {
             let text = "frame checksum does not match";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -143,7 +150,13 @@ mod tests {
         block_on(async {
             let first: PeerHello = reader.next(1024).await.expect("a whole frame");
             assert_eq!(first, hello());
-            assert!(reader.next_bytes(1024).await.expect("the end mark").is_empty());
+            assert!(
+                reader
+                    .next_bytes(1024)
+                    .await
+                    .expect("the end mark")
+                    .is_empty()
+            );
             let end = reader.next_bytes(1024).await.expect_err("nothing is left");
             assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
         });
@@ -166,7 +179,8 @@ mod tests {
     #[test]
     fn a_claimed_length_allocates_nothing() {
         let claim = [0xff; 8];
-        let error = block_on(Reader::new(&claim[..]).next_bytes(usize::MAX)).expect_err("too large");
+        let error =
+            block_on(Reader::new(&claim[..]).next_bytes(usize::MAX)).expect_err("too large");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -80,7 +80,10 @@ pub async fn send(
     message: RaftMessage,
     store: Arc<SnapshotStore>,
 ) -> io::Result<u64> {
-    let index = message.snapshot.as_ref().map_or(0, |metadata| metadata.index);
+    let index = message
+        .snapshot
+        .as_ref()
+        .map_or(0, |metadata| metadata.index);
     let Some(published) = store.offered(index) else {
         let text = format!("the store at index {index} is no longer held");
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
@@ -186,7 +189,10 @@ async fn write_stream(
     let mut offset = 0u64;
     let mut gathered = BytesMut::new();
     loop {
-        let chunk = match host.timeout(PEER_TIMEOUT, reader.next_bytes(MAX_PAYLOAD)).await {
+        let chunk = match host
+            .timeout(PEER_TIMEOUT, reader.next_bytes(MAX_PAYLOAD))
+            .await
+        {
             Some(chunk) => chunk?,
             None => return Err(io::ErrorKind::TimedOut.into()),
         };
@@ -214,7 +220,10 @@ async fn verify_and_name(
         let (_, meta) = snapshot::read_file(disk.as_ref(), &temporary)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if meta.consistent_index != index {
-            let text = format!("snapshot of index {} offered as {index}", meta.consistent_index);
+            let text = format!(
+                "snapshot of index {} offered as {index}",
+                meta.consistent_index
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         disk.rename(&temporary, &path)?;

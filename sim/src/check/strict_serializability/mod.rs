@@ -74,7 +74,9 @@ pub(super) fn judge(
     };
     let gaps = Gaps::new(&plan, options.known_order);
     let mut replay = Replay::new(&plan, &order, &gaps);
-    let steps_max = options.steps_max.saturating_add(history.operations.len() as u64);
+    let steps_max = options
+        .steps_max
+        .saturating_add(history.operations.len() as u64);
     let fills = match replay.run(steps_max) {
         End::Explained(fills) => fills,
         End::Contradiction(counterexample) => return Verdict::Violation(counterexample),
@@ -97,7 +99,11 @@ pub(super) fn judge(
         Err(points::Problem::Undetermined(reason)) => return Verdict::Undetermined(reason),
     };
     let statistics = statistics(&plan, &fills, replay.steps);
-    let certificate = Certificate { kind: Kind::Revisions, steps, statistics };
+    let certificate = Certificate {
+        kind: Kind::Revisions,
+        steps,
+        statistics,
+    };
     match certificate::verify(history, &certificate) {
         Ok(()) => Verdict::Ok(certificate),
         Err(problem) => {
@@ -108,8 +114,15 @@ pub(super) fn judge(
 
 fn statistics(plan: &Plan<'_>, fills: &[(i64, Fill)], steps: u64) -> Statistics {
     let operations = plan.operations.len() as u64;
-    let unknown = plan.operations.iter().filter(|operation| operation.is_unknown()).count() as u64;
-    let expiries = fills.iter().filter(|(_, fill)| matches!(fill, Fill::Expiry(_))).count() as u64;
+    let unknown = plan
+        .operations
+        .iter()
+        .filter(|operation| operation.is_unknown())
+        .count() as u64;
+    let expiries = fills
+        .iter()
+        .filter(|(_, fill)| matches!(fill, Fill::Expiry(_)))
+        .count() as u64;
     Statistics {
         operations,
         judged: operations - unknown - plan.not_checked.serializable - plan.not_checked.failures,

@@ -111,9 +111,11 @@ fn names_no_possible_revision(request: &Request) -> bool {
     match request {
         Request::Range(range) => range.revision < 0,
         Request::Compact(compact) => compact.revision <= 0,
-        Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).any(names_no_possible_revision)
-        }
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .any(names_no_possible_revision),
         Request::Put(_) | Request::Delete(_) => false,
     }
 }
@@ -123,9 +125,12 @@ fn revisions_asked(request: &Request) -> Vec<i64> {
     match request {
         Request::Range(range) if range.revision > 0 => vec![range.revision],
         Request::Compact(compact) if compact.revision > 0 => vec![compact.revision],
-        Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).flat_map(revisions_asked).collect()
-        }
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .flat_map(revisions_asked)
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -186,8 +191,10 @@ impl<'a> Plan<'a> {
                 Role::Serializable => plan.not_checked.serializable += 1,
                 Role::Failure => plan.not_checked.failures += 1,
                 Role::Nonsense => {
-                    let summary =
-                        format!("operation {} was refused for no reason of its own", operation.id);
+                    let summary = format!(
+                        "operation {} was refused for no reason of its own",
+                        operation.id
+                    );
                     return Err(explain::start(summary)
                         .with(operation)
                         .because("it names no revision that could be compacted or in the future")
@@ -221,7 +228,11 @@ impl<'a> Plan<'a> {
                     .into());
             }
         }
-        if let Some(pair) = self.compactions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        if let Some(pair) = self
+            .compactions
+            .windows(2)
+            .find(|pair| pair[0].0 == pair[1].0)
+        {
             let summary = format!("revision {} was compacted twice", pair[0].0);
             return Err(explain::start(summary)
                 .with(self.operation(pair[0].1))
@@ -241,14 +252,22 @@ impl<'a> Plan<'a> {
         known: Option<&KnownOrder>,
     ) -> Result<(), Box<Counterexample>> {
         let seen = writers.iter().chain(readers).chain(&self.compactions).max();
-        self.last = seen.map_or(1, |seen| seen.0).max(known.map_or(1, |known| known.revision));
+        self.last = seen
+            .map_or(1, |seen| seen.0)
+            .max(known.map_or(1, |known| known.revision));
         let written: BTreeSet<i64> = match known {
             // Counting distinct revisions only matters when there may be too many of them.
             None if writers.len() as i64 >= self.last - 1 => BTreeSet::new(),
             _ => writers.iter().map(|writer| writer.0).collect(),
         };
-        let written = if written.is_empty() { writers.len() } else { written.len() };
-        let gaps = usize::try_from(self.last - 1).unwrap_or(usize::MAX).saturating_sub(written);
+        let written = if written.is_empty() {
+            writers.len()
+        } else {
+            written.len()
+        };
+        let gaps = usize::try_from(self.last - 1)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(written);
         let fillers = self.unknown_writes.len() + lease_count;
         // With the store's own records the replay finds the very revision that nobody wrote.
         let traceable = known.is_some() && gaps <= self.operations.len() + 1_000_000;
@@ -280,7 +299,12 @@ impl<'a> Plan<'a> {
                     .into());
             }
         }
-        self.gaps = self.writers.iter().skip(2).filter(|writer| writer.is_none()).count();
+        self.gaps = self
+            .writers
+            .iter()
+            .skip(2)
+            .filter(|writer| writer.is_none())
+            .count();
         Ok(())
     }
 
@@ -327,7 +351,10 @@ impl<'a> Plan<'a> {
 
     /// The definite writer of a revision.
     pub(super) fn writer(&self, revision: i64) -> Option<Index> {
-        self.writers.get(usize::try_from(revision).ok()?).copied().flatten()
+        self.writers
+            .get(usize::try_from(revision).ok()?)
+            .copied()
+            .flatten()
     }
 
     /// The operations that changed nothing at a revision, in the order of their invocation.
@@ -353,5 +380,9 @@ impl<'a> Plan<'a> {
 
 /// A serializable read shows the past: it was true at some time before it was invoked, too.
 fn called(operation: &Operation) -> u64 {
-    if operation.request.is_serializable() { 0 } else { operation.invoked }
+    if operation.request.is_serializable() {
+        0
+    } else {
+        operation.invoked
+    }
 }

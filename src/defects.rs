@@ -1,7 +1,7 @@
 //! Deliberate mistakes, built in to show that the testbed has teeth.
 //!
 //! A [`Defect`] is compiled in only with the cargo feature `defects`, and does nothing until a run
-//! chooses it by name for a member: [`crate::host::Host::defects`] hands the choice to that member
+//! chooses it by name for a member: [`Host::defects`](crate::host::Host::defects) hands the choice to that member
 //! alone. `defect!(set, Name)` stands at the very place where the mistake belongs; without the
 //! feature it is the constant `false` and the branch vanishes.
 
@@ -18,7 +18,7 @@ macro_rules! define {
 
             /// The name by which scenarios and the command line choose it.
             pub fn name(self) -> &'static str {
-                match self { $(Defect::$name => concat!("defect:", $text).split_at(7).1,)* }
+                match self { $(Defect::$name => $text,)* }
             }
         }
     };
@@ -51,26 +51,31 @@ impl Defects {
     /// # Errors
     /// The first name that is unknown, or any name when the mistakes are not built in.
     pub fn by_name<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Defects, String> {
-        #[cfg_attr(not(feature = "defects"), allow(unused_mut))]
-        let mut defects = Defects::default();
-        for name in names {
-            #[cfg(feature = "defects")]
-            match Defect::ALL.iter().find(|defect| defect.name() == name) {
-                Some(defect) => _ = defects.chosen.insert(*defect),
-                None => {
-                    let known: Vec<_> = Defect::ALL.iter().map(|defect| defect.name()).collect();
-                    return Err(format!(
-                        "unknown defect \"{name}\": known are {}",
-                        known.join(", ")
-                    ));
-                }
+        names
+            .into_iter()
+            .try_fold(Defects::default(), Defects::with)
+    }
+
+    #[cfg(feature = "defects")]
+    fn with(mut self, name: &str) -> Result<Defects, String> {
+        match Defect::ALL.iter().find(|defect| defect.name() == name) {
+            Some(defect) => {
+                self.chosen.insert(*defect);
+                Ok(self)
             }
-            #[cfg(not(feature = "defects"))]
-            return Err(format!(
-                "defect \"{name}\" is not built in: build with `--features defects`"
-            ));
+            None => {
+                let known: Vec<_> = Defect::ALL.iter().map(|defect| defect.name()).collect();
+                let known = known.join(", ");
+                Err(format!("unknown defect \"{name}\": known are {known}"))
+            }
         }
-        Ok(defects)
+    }
+
+    #[cfg(not(feature = "defects"))]
+    fn with(self, name: &str) -> Result<Defects, String> {
+        Err(format!(
+            "defect \"{name}\" is not built in: build with `--features defects`"
+        ))
     }
 
     /// Whether `defect` was chosen; use the `defect!` macro instead.

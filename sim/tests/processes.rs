@@ -464,7 +464,7 @@ async fn a_leader_killed_under_load_loses_nothing() {
         "the cluster did not go on without its leader"
     );
     let history = History { operations };
-    match check::strict_serializability::check(&history, None) {
+    match check::strict_serializability::check(&history, &check::Options::default()) {
         Verdict::Ok(_) => {}
         other => panic!("{other:?}"),
     }

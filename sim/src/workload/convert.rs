@@ -107,6 +107,7 @@ fn owned(bytes: Bytes) -> Bytes {
     Bytes::copy_from_slice(&bytes)
 }
 
+/// What a history remembers of a range's answer.
 pub fn range_body(response: pb::RangeResponse) -> RangeBody {
     RangeBody {
         kvs: response.kvs.into_iter().map(key_value).collect(),

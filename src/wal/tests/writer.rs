@@ -20,6 +20,10 @@ struct TestHost {
 }
 
 impl Host for TestHost {
+    fn boot_id(&self) -> String {
+        String::from("boot")
+    }
+
     fn now(&self) -> Moment {
         Moment(self.start.elapsed())
     }

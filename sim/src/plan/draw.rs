@@ -207,8 +207,10 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
     let latency_max = Duration::from_secs(1).min(run);
     let fault = match kind {
         "partition" => {
-            let others: Vec<Target> =
-                (1..=members).map(Target::Member).filter(|other| *other != on).collect();
+            let others: Vec<Target> = (1..=members)
+                .map(Target::Member)
+                .filter(|other| *other != on)
+                .collect();
             let with = stream.pick(&others);
             let shapes = [
                 Shape::TwoWay,

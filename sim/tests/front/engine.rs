@@ -304,7 +304,8 @@ fn a_comparison_pairs_seeds_and_names_witnesses() {
     let ran = run(directory.path(), &words);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
-        ran.out.contains("no acknowledged write lost in 20 runs"),
+        ran.out
+            .contains("no acknowledged write lost in 20 audited runs"),
         "{}",
         ran.out
     );
@@ -333,7 +334,9 @@ fn a_budget_takes_new_seeds_until_it_is_spent() {
         ],
     );
     assert_eq!(ran.code, 0, "{}", ran.out);
-    assert!(ran.out.contains("smoke/quickstart seed 1000") && ran.out.contains("smoke/tiny seed 1000"));
+    assert!(
+        ran.out.contains("smoke/quickstart seed 1000") && ran.out.contains("smoke/tiny seed 1000")
+    );
     assert!(ran.out.contains("seed 1001"), "{}", ran.out);
 }
 

@@ -214,7 +214,7 @@ pub fn passed(plan: &Plan) -> RunResult {
             "11,916 operations in one order",
         ),
         check(
-            "acknowledged-writes",
+            "no-lost-writes",
             CheckVerdict::Pass,
             "6,700 of 6,700 still there",
         ),

@@ -73,6 +73,7 @@ pub fn neutral_overrides(scenario: &Scenario) -> Vec<String> {
 pub struct Cell {
     runs: u64,
     verdicts: BTreeMap<Verdict, u64>,
+    audited: u64,
     lossy: u64,
     lossy_unexpected: u64,
     blamed: u64,
@@ -121,7 +122,9 @@ impl Cell {
 
     fn count_losses(&mut self, result: &RunResult) {
         let lost = &result.lost_writes;
-        if lost.count > 0 {
+        // A run that never came back was not audited: it counts neither as lossy nor as clean.
+        self.audited += u64::from(lost.audited);
+        if lost.audited && lost.count > 0 {
             self.lossy += 1;
             self.lossy_unexpected += u64::from(!lost.expected);
             self.blamed += u64::from(lost.blamed.is_some());
@@ -168,13 +171,15 @@ pub struct Row {
     pub internal_errors: u64,
     /// Runs in which a check ran out of its budget.
     pub undetermined: u64,
-    /// Runs that lost acknowledged writes.
+    /// Runs whose store could be audited for acknowledged writes: the others say nothing of losses.
+    pub runs_audited: u64,
+    /// Audited runs that lost acknowledged writes.
     pub runs_with_loss: u64,
     /// Of these, runs whose losses the setting does not allow.
     pub runs_with_unexpected_loss: u64,
     /// Of these, runs whose losses are blamed on something other than the server.
     pub runs_with_blamed_loss: u64,
-    /// 95 % bounds of the share of runs that lose writes, from 0 to 1.
+    /// 95 % bounds of the share of audited runs that lose writes, from 0 to 1.
     pub loss_share_bounds: (f64, f64),
     /// Most acknowledged writes lost in one run.
     pub worst_loss: u64,
@@ -288,10 +293,11 @@ fn row(setting: String, cell: &Cell) -> Row {
         runs: cell.runs,
         internal_errors: cell.count(Verdict::InternalError),
         undetermined: cell.count(Verdict::Undetermined),
+        runs_audited: cell.audited,
         runs_with_loss: cell.lossy,
         runs_with_unexpected_loss: cell.lossy_unexpected,
         runs_with_blamed_loss: cell.blamed,
-        loss_share_bounds: share_bounds(cell.lossy, cell.runs),
+        loss_share_bounds: share_bounds(cell.lossy, cell.audited),
         worst_loss: cell.lost_worst,
         worst_age_ns: nanoseconds(cell.age_worst),
         safety_violations: cell.count(Verdict::SafetyViolation),

@@ -10,8 +10,7 @@ use super::progress::{Progress, Stopwatch};
 use super::{CliError, EXIT_INTERNAL, Engine, Environment, Streams};
 use crate::explore::{Done, RunOptions, explore};
 use crate::report::style::{Tone, counted, rounded};
-use crate::report::terminal::{self, Summary};
-use crate::report::{RunResult, Verdict, files, github, json, markdown};
+use crate::report::{RunResult, Summary, Verdict, files, github, json, markdown, terminal};
 
 /// Where failures are saved when `--out` says nothing else.
 const REPORTS: &str = "reports";

@@ -19,13 +19,13 @@ fn percent(share: f64) -> String {
 /// What can be said about losses, with bounds.
 pub fn loss_sentence(row: &Row) -> String {
     let (low, high) = row.loss_share_bounds;
-    if row.runs == 0 {
-        return "no run could be judged".into();
+    if row.runs_audited == 0 {
+        return "no run could be audited for losses".into();
     }
     if row.runs_with_loss == 0 {
         return format!(
             "no acknowledged write lost in {} (95 % upper bound: {} of runs)",
-            counted(row.runs, "run"),
+            counted(row.runs_audited, "audited run"),
             percent(high)
         );
     }
@@ -40,7 +40,7 @@ pub fn loss_sentence(row: &Row) -> String {
     format!(
         "acknowledged writes lost in {} ({}; 95 % interval {} to {}), at worst {}, the oldest {} \
          old",
-        of_runs(row.runs_with_loss, row.runs),
+        of_runs(row.runs_with_loss, row.runs_audited),
         kind,
         percent(low),
         percent(high),
@@ -67,9 +67,13 @@ const COLUMNS: [&str; 11] = [
 fn cells(row: &Row) -> [String; 11] {
     let time = |nanoseconds: u64| rounded(Duration::from_nanos(nanoseconds));
     let losses = match row.runs_with_loss {
-        0 if row.runs == 0 => "–".to_string(),
-        0 => format!("0/{} (<{})", row.runs, percent(row.loss_share_bounds.1)),
-        lossy => format!("{lossy}/{}", row.runs),
+        0 if row.runs_audited == 0 => "–".to_string(),
+        0 => format!(
+            "0/{} (<{})",
+            row.runs_audited,
+            percent(row.loss_share_bounds.1)
+        ),
+        lossy => format!("{lossy}/{}", row.runs_audited),
     };
     let recovery = match (row.recovery_p50_ns, row.recovery_worst_ns) {
         (Some(median), Some(worst)) => format!("{} (max {})", time(median), time(worst)),
@@ -176,7 +180,7 @@ impl Comparison {
 fn tone(row: &Row) -> Tone {
     if row.safety_violations > 0 || row.did_not_recover > 0 || row.runs_with_unexpected_loss > 0 {
         Tone::Bad
-    } else if row.runs_with_loss > 0 || row.undetermined > 0 || row.runs == 0 {
+    } else if row.runs_with_loss > 0 || row.undetermined > 0 || row.runs_audited == 0 {
         Tone::Warn
     } else {
         Tone::Good

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::text::LAST_LINE;
 use super::{Plan, PlannedFault, PlannedMember, PlannedWorkload, VERSION};
-use crate::scenario::fault::{FaultContext, TimeReader, read_fault};
 use crate::scenario::fields::Fields;
+use crate::scenario::read_fault::{FaultContext, TimeReader, read_fault};
 use crate::scenario::schema::{
     self, FAULTS_MAX, KeyDoc, Kind, MEMBERS_MAX, Table, WORKLOADS_MAX, required,
 };

@@ -9,6 +9,7 @@ pub mod json;
 pub mod markdown;
 pub mod result;
 pub mod style;
+pub mod summary;
 pub mod terminal;
 
 pub use result::{
@@ -16,3 +17,4 @@ pub use result::{
     LostWritesFound, Operations, RunResult, Syncs, Verdict,
 };
 pub use style::Style;
+pub use summary::Summary;

@@ -229,6 +229,9 @@ pub struct LeaderChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LostWritesFound {
+    /// Whether the audit could read the store and look for every acknowledged write. Without that a
+    /// count of zero says nothing.
+    pub audited: bool,
     /// How many.
     pub count: u64,
     /// Longest time between an acknowledgement and the fault that took the write.

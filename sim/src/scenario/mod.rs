@@ -8,6 +8,7 @@ pub mod fault;
 pub mod fields;
 mod overrides;
 mod read;
+pub mod read_fault;
 pub mod reference;
 pub mod schema;
 pub mod sections;

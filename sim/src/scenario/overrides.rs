@@ -8,7 +8,7 @@
 use super::fields::unknown_key;
 use super::schema::SCENARIO;
 use super::source::{self, Key, Node, Place, Problem, Value};
-use super::{ServerFlags, fault};
+use super::{ServerFlags, read_fault};
 
 /// Applies the override that is source number `index`.
 pub fn apply(
@@ -150,7 +150,8 @@ fn rest_names_element(name: &str, elements: &[Node]) -> bool {
     let tables = [super::schema::FAULTS, super::schema::WORKLOADS];
     let known = tables.into_iter().any(|tables| {
         elements.iter().any(|node| {
-            fault::table_of(node, tables, "element").is_ok_and(|table| table.key(name).is_some())
+            read_fault::table_of(node, tables, "element")
+                .is_ok_and(|table| table.key(name).is_some())
         })
     });
     !known

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::fault::{FaultContext, TimeReader, read_fault, settle_names};
 use super::fields::{Drawn, Fields, list_of};
 use super::overrides;
+use super::read_fault::{FaultContext, TimeReader, read_fault, settle_names};
 use super::schema::{self, FAULTS_MAX, WORKLOADS_MAX};
 use super::sections;
 use super::source::{self, Node, Place, Problem, SOURCE_LENGTH_MAX, ScenarioError, Source, Value};

@@ -28,11 +28,15 @@ pub const CHECKS: &[Choice] = &[
               verifier replays; where revisions are missing, by search.",
     },
     Choice {
+        name: "serializable-reads",
+        doc: "Did every read that asked for less than linearizability see a state that existed?",
+    },
+    Choice {
         name: "convergence",
         doc: "Do all members hold the same data at the same revision, by hash?",
     },
     Choice {
-        name: "acknowledged-writes",
+        name: "no-lost-writes",
         doc: "Is every write that was acknowledged still there? A loss that the durability setting \
               allows is an expected loss and is counted; any other is a violation.",
     },

@@ -171,7 +171,10 @@ pub const UNSYNCED: &[Choice] = &[
 
 /// Models of disks. The numbers behind each name are stated where the simulated disk is.
 pub const DISK_PROFILES: &[Choice] = &[
-    choice("nvme", "a local NVMe drive: syncs in tens of microseconds"),
+    choice(
+        "nvme",
+        "a local NVMe drive: a sync takes a quarter of a millisecond",
+    ),
     choice(
         "cloud-ssd",
         "a network block device: syncs in a millisecond or so, with a long tail",

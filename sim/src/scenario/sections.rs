@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::table_of;
 use super::fields::{Fields, unknown_key};
+use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{

@@ -304,7 +304,8 @@ fn a_comparison_pairs_seeds_and_names_witnesses() {
     let ran = run(directory.path(), &words);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(
-        ran.out.contains("no acknowledged write lost in 20 runs"),
+        ran.out
+            .contains("no acknowledged write lost in 20 audited runs"),
         "{}",
         ran.out
     );

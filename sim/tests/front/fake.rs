@@ -89,6 +89,7 @@ impl Runner for Fake {
                 result.verdict = Verdict::LivenessViolation;
                 result.reason = "member 2 served nobody within 10s".into();
                 result.recovery_time = None;
+                result.lost_writes.audited = false;
             }
             3 => {
                 result.verdict = Verdict::Undetermined;
@@ -112,6 +113,7 @@ impl Runner for Fake {
             .is_some_and(|setting| setting == "none")
         {
             result.lost_writes = LostWritesFound {
+                audited: true,
                 count: 40 + plan.seed,
                 worst_age: Duration::from_millis(1250),
                 expected: true,
@@ -179,6 +181,7 @@ pub fn passed(plan: &Plan) -> RunResult {
         per_write: 0.6122,
     };
     result.recovery_time = Some(Duration::from_millis(1_203));
+    result.lost_writes.audited = true;
     result.elections = 2;
     result.leaders = vec![
         LeaderChange {
@@ -211,7 +214,7 @@ pub fn passed(plan: &Plan) -> RunResult {
             "11,916 operations in one order",
         ),
         check(
-            "acknowledged-writes",
+            "no-lost-writes",
             CheckVerdict::Pass,
             "6,700 of 6,700 still there",
         ),

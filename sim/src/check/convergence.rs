@@ -37,14 +37,26 @@ pub struct Agreement {
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} members agree at revision {}", self.members, self.revision)
+        write!(
+            f,
+            "{} members agree at revision {}",
+            self.members, self.revision
+        )
     }
 }
 
 impl fmt::Display for MemberState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let MemberState { member, revision, compact_revision, hash } = self;
-        write!(f, "member {member} is at revision {revision}, compacted at {compact_revision}, ")?;
+        let MemberState {
+            member,
+            revision,
+            compact_revision,
+            hash,
+        } = self;
+        write!(
+            f,
+            "member {member} is at revision {revision}, compacted at {compact_revision}, "
+        )?;
         write!(f, "with hash {hash:016x}")
     }
 }
@@ -54,7 +66,12 @@ pub fn check(members: &[MemberState]) -> Verdict<Agreement> {
     let Some(first) = members.first() else {
         return Verdict::Undetermined("no member was asked".to_owned());
     };
-    let same = |other: &&MemberState| MemberState { member: first.member, ..**other } == *first;
+    let same = |other: &&MemberState| {
+        MemberState {
+            member: first.member,
+            ..**other
+        } == *first
+    };
     if let Some(other) = members.iter().find(|other| !same(other)) {
         let what = if other.revision != first.revision {
             "revision"
@@ -66,9 +83,17 @@ pub fn check(members: &[MemberState]) -> Verdict<Agreement> {
         let (one, two) = (first.member, other.member);
         let summary = format!("members {one} and {two} differ in their {what}");
         let start = Counterexample::new(GUARANTEE, summary);
-        return members.iter().map(ToString::to_string).fold(start, Counterexample::because).into();
+        return members
+            .iter()
+            .map(ToString::to_string)
+            .fold(start, Counterexample::because)
+            .into();
     }
-    Verdict::Ok(Agreement { members: members.len(), revision: first.revision, hash: first.hash })
+    Verdict::Ok(Agreement {
+        members: members.len(),
+        revision: first.revision,
+        hash: first.hash,
+    })
 }
 
 #[cfg(test)]
@@ -76,13 +101,25 @@ mod tests {
     use super::*;
 
     fn state(member: u32) -> MemberState {
-        MemberState { member, revision: 43, compact_revision: 7, hash: 1 }
+        MemberState {
+            member,
+            revision: 43,
+            compact_revision: 7,
+            hash: 1,
+        }
     }
 
     #[test]
     fn equal_members_agree() {
         let verdict = check(&[state(1), state(2), state(3)]);
-        assert_eq!(verdict, Verdict::Ok(Agreement { members: 3, revision: 43, hash: 1 }));
+        assert_eq!(
+            verdict,
+            Verdict::Ok(Agreement {
+                members: 3,
+                revision: 43,
+                hash: 1
+            })
+        );
     }
 
     #[test]
@@ -96,7 +133,10 @@ mod tests {
             let mut odd = state(3);
             change(&mut odd);
             let counterexample = check(&[state(1), state(2), odd]).violation().unwrap();
-            assert!(counterexample.summary.contains("members 1 and 3"), "{counterexample}");
+            assert!(
+                counterexample.summary.contains("members 1 and 3"),
+                "{counterexample}"
+            );
             assert!(counterexample.summary.contains(word), "{counterexample}");
         }
     }

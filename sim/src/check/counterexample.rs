@@ -61,12 +61,20 @@ impl From<&Operation> for Witness {
 impl Counterexample {
     /// Starts a counterexample for `guarantee`.
     pub(crate) fn new(guarantee: &'static str, summary: impl Into<String>) -> Counterexample {
-        Counterexample { guarantee, summary: summary.into(), ..Counterexample::default() }
+        Counterexample {
+            guarantee,
+            summary: summary.into(),
+            ..Counterexample::default()
+        }
     }
 
     /// Adds an operation, unless it is there already.
     pub(crate) fn with(mut self, operation: &Operation) -> Counterexample {
-        if self.operations.iter().all(|witness| witness.id != operation.id) {
+        if self
+            .operations
+            .iter()
+            .all(|witness| witness.id != operation.id)
+        {
             self.operations.push(operation.into());
         }
         self

@@ -33,7 +33,11 @@ pub struct Record {
     #[serde(with = "text")]
     pub key: Bytes,
     /// What was written; `None` when the key was removed.
-    #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "text::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub value: Option<Bytes>,
 }
 

@@ -47,7 +47,11 @@ impl fmt::Display for Recovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let leader = display_seconds(self.leader_after);
         let clients = display_seconds(self.clients_after);
-        write!(f, "a leader after {leader}, all {} clients served after {clients}", self.clients)
+        write!(
+            f,
+            "a leader after {leader}, all {} clients served after {clients}",
+            self.clients
+        )
     }
 }
 
@@ -61,7 +65,10 @@ pub fn check(recovery: &Recovery) -> Verdict<Recovered> {
     let mut judge = |who: String, at: Option<Nanoseconds>| match at {
         Some(at) if at.saturating_sub(healed) <= budget => at.saturating_sub(healed),
         Some(at) => {
-            late.push(format!("{who} only after {}", display_seconds(at.saturating_sub(healed))));
+            late.push(format!(
+                "{who} only after {}",
+                display_seconds(at.saturating_sub(healed))
+            ));
             0
         }
         None => {
@@ -70,21 +77,32 @@ pub fn check(recovery: &Recovery) -> Verdict<Recovered> {
         }
     };
     let leader_after = judge("a leader was elected".to_owned(), recovery.leader);
-    let served = recovery
-        .clients
-        .iter()
-        .map(|service| judge(format!("client {} was served", service.client), service.served));
+    let served = recovery.clients.iter().map(|service| {
+        judge(
+            format!("client {} was served", service.client),
+            service.served,
+        )
+    });
     let clients_after = served.max().unwrap_or(0);
     if late.is_empty() {
         let clients = recovery.clients.len();
-        return Verdict::Ok(Recovered { leader_after, clients_after, clients });
+        return Verdict::Ok(Recovered {
+            leader_after,
+            clients_after,
+            clients,
+        });
     }
     let summary = format!(
         "not recovered within {} after healing at {}",
         display_seconds(budget),
         display_seconds(healed)
     );
-    late.into_iter().fold(Counterexample::new(GUARANTEE, summary), Counterexample::because).into()
+    late.into_iter()
+        .fold(
+            Counterexample::new(GUARANTEE, summary),
+            Counterexample::because,
+        )
+        .into()
 }
 
 #[cfg(test)]
@@ -92,15 +110,27 @@ mod tests {
     use super::*;
 
     fn recovery(leader: Option<u64>, served: &[Option<u64>]) -> Recovery {
-        let service = |(client, served): (u32, &Option<u64>)| Service { client, served: *served };
+        let service = |(client, served): (u32, &Option<u64>)| Service {
+            client,
+            served: *served,
+        };
         let clients = (1..).zip(served).map(service).collect();
-        Recovery { healed: 1_000, budget: 100, leader, clients }
+        Recovery {
+            healed: 1_000,
+            budget: 100,
+            leader,
+            clients,
+        }
     }
 
     #[test]
     fn in_time() {
         let verdict = check(&recovery(Some(900), &[Some(1_001), Some(1_100)]));
-        let recovered = Recovered { leader_after: 0, clients_after: 100, clients: 2 };
+        let recovered = Recovered {
+            leader_after: 0,
+            clients_after: 100,
+            clients: 2,
+        };
         assert_eq!(verdict, Verdict::Ok(recovered));
     }
 
@@ -112,15 +142,22 @@ mod tests {
             (Some(1_001), None, "client 2 was served never"),
             (Some(1_001), Some(1_101), "client 2 was served only after"),
         ] {
-            let counterexample =
-                check(&recovery(leader, &[Some(1_001), served])).violation().unwrap();
+            let counterexample = check(&recovery(leader, &[Some(1_001), served]))
+                .violation()
+                .unwrap();
             assert_eq!(counterexample.reasons.len(), 1, "{counterexample}");
-            assert!(counterexample.reasons[0].contains(reason), "{counterexample}");
+            assert!(
+                counterexample.reasons[0].contains(reason),
+                "{counterexample}"
+            );
         }
     }
 
     #[test]
     fn nobody_asked_is_no_pass() {
-        assert!(matches!(check(&recovery(Some(1), &[])), Verdict::Undetermined(_)));
+        assert!(matches!(
+            check(&recovery(Some(1), &[])),
+            Verdict::Undetermined(_)
+        ));
     }
 }

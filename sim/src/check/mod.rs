@@ -120,6 +120,10 @@ impl Options<'_> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { known_order: None, steps_max: Self::STEPS_MAX_DEFAULT, second_opinion: true }
+        Options {
+            known_order: None,
+            steps_max: Self::STEPS_MAX_DEFAULT,
+            second_opinion: true,
+        }
     }
 }

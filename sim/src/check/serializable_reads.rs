@@ -48,10 +48,6 @@ pub fn check(
         Ok(statistics) => return Verdict::Ok(statistics),
         Err(counterexample) => counterexample,
     };
-    let unknown = certificate.statistics.unknown + certificate.statistics.lease_expiries;
-    if unknown == 0 {
-        return Verdict::Violation(first);
-    }
     match strict_serializability::judge(history, options, true) {
         Verdict::Ok(joint) => match against(history, &joint) {
             Ok(statistics) => Verdict::Ok(statistics),
@@ -66,8 +62,11 @@ fn against(
     history: &History,
     certificate: &Certificate,
 ) -> Result<Statistics, Box<Counterexample>> {
-    let reads: Vec<&Operation> =
-        history.operations.iter().filter(|o| o.request.is_serializable()).collect();
+    let reads: Vec<&Operation> = history
+        .operations
+        .iter()
+        .filter(|o| o.request.is_serializable())
+        .collect();
     let mut statistics = Statistics::default();
     if reads.is_empty() {
         return Ok(statistics);
@@ -101,11 +100,17 @@ impl Past {
             demanded.extend(read.response().map(|response| response.revision));
             demanded.extend(revisions_named(&read.request));
         }
-        let by_id: BTreeMap<u64, &Operation> =
-            history.operations.iter().map(|operation| (operation.id, operation)).collect();
+        let by_id: BTreeMap<u64, &Operation> = history
+            .operations
+            .iter()
+            .map(|operation| (operation.id, operation))
+            .collect();
         let mut keys = Keys::new();
-        let mut past =
-            Past { states: BTreeMap::new(), written: Vec::new(), writers: Vec::new() };
+        let mut past = Past {
+            states: BTreeMap::new(),
+            written: Vec::new(),
+            writers: Vec::new(),
+        };
         past.states.insert(1, keys.clone());
         let (mut revision, mut latest_call) = (1, 0);
         for step in &certificate.steps {
@@ -115,7 +120,9 @@ impl Past {
                     None
                 }
                 Step::Operation(id) | Step::Branches(id, _) => {
-                    let Some(operation) = by_id.get(id) else { continue };
+                    let Some(operation) = by_id.get(id) else {
+                        continue;
+                    };
                     latest_call = latest_call.max(operation.invoked);
                     let silent = operation.response().is_some_and(|r| !r.body.is_effect());
                     let refused = matches!(operation.outcome, Outcome::Failed(_));
@@ -127,7 +134,9 @@ impl Past {
                 }
             };
             revision += 1;
-            let returned = writer.and_then(|writer| writer.returned).unwrap_or(u64::MAX);
+            let returned = writer
+                .and_then(|writer| writer.returned)
+                .unwrap_or(u64::MAX);
             past.written.push((latest_call, returned));
             past.writers.push(writer.cloned());
             if demanded.contains(&revision) {
@@ -138,15 +147,24 @@ impl Past {
     }
 
     fn judge(&self, read: &Operation, revision: i64) -> Result<(), Box<Counterexample>> {
-        let Some(response) = read.response() else { return Ok(()) };
+        let Some(response) = read.response() else {
+            return Ok(());
+        };
         let summary = |what: &str| format!("operation {} {what}", read.id);
         let Some(state) = self.states.get(&revision) else {
-            let what = summary(&format!("shows revision {revision}, which was never reached"));
+            let what = summary(&format!(
+                "shows revision {revision}, which was never reached"
+            ));
             return Err(Counterexample::new(GUARANTEE, what).with(read).into());
         };
         let slot = usize::try_from(revision - 2).ok();
-        let writer = slot.and_then(|slot| self.writers.get(slot)).and_then(Option::as_ref);
-        let (called, _) = slot.and_then(|slot| self.written.get(slot)).copied().unwrap_or_default();
+        let writer = slot
+            .and_then(|slot| self.writers.get(slot))
+            .and_then(Option::as_ref);
+        let (called, _) = slot
+            .and_then(|slot| self.written.get(slot))
+            .copied()
+            .unwrap_or_default();
         if read.returned.is_some_and(|returned| called > returned) {
             let what = summary(&format!("shows revision {revision} before it was written"));
             let reason = format!(
@@ -155,13 +173,22 @@ impl Past {
                 display_seconds(read.returned.unwrap_or_default()),
                 display_seconds(called)
             );
-            let start = Counterexample::new(GUARANTEE, what).with(read).because(reason);
+            let start = Counterexample::new(GUARANTEE, what)
+                .with(read)
+                .because(reason);
             return Err(writer.into_iter().fold(start, Counterexample::with).into());
         }
         let look = |revision: i64| self.states.get(&revision).cloned();
-        let context = Context { before: revision, revision, past: &look };
+        let context = Context {
+            before: revision,
+            revision,
+            past: &look,
+        };
         judge(&mut state.clone(), &read.request, &response.body, &context).map_err(|mismatch| {
-            let what = summary(&format!("shows what revision {revision} never was: {}", mismatch.what));
+            let what = summary(&format!(
+                "shows what revision {revision} never was: {}",
+                mismatch.what
+            ));
             let start = Counterexample::new(GUARANTEE, what)
                 .with(read)
                 .instead(mismatch.expected, mismatch.found);
@@ -171,7 +198,9 @@ impl Past {
 
     /// Whether a later revision had been acknowledged when the read was invoked.
     fn is_stale(&self, read: &Operation, revision: i64) -> bool {
-        let next = usize::try_from(revision - 1).ok().and_then(|slot| self.written.get(slot));
+        let next = usize::try_from(revision - 1)
+            .ok()
+            .and_then(|slot| self.written.get(slot));
         next.is_some_and(|(_, returned)| *returned < read.invoked)
     }
 }
@@ -179,9 +208,12 @@ impl Past {
 fn revisions_named(request: &Request) -> Vec<i64> {
     match request {
         Request::Range(range) if range.revision > 0 => vec![range.revision],
-        Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).flat_map(revisions_named).collect()
-        }
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .flat_map(revisions_named)
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -48,7 +48,11 @@ impl Mismatch {
         }
     }
 
-    fn of_key(what: &str, expected: Option<(&Bytes, &Entry)>, found: Option<&KeyValue>) -> Mismatch {
+    fn of_key(
+        what: &str,
+        expected: Option<(&Bytes, &Entry)>,
+        found: Option<&KeyValue>,
+    ) -> Mismatch {
         let expected = expected.map(|(key, entry)| entry.key_value(key));
         let text = |kv: Option<&KeyValue>| kv.map_or("nothing".to_owned(), ToString::to_string);
         let revision = |kv: Option<&KeyValue>| kv.map_or(0, |kv| kv.mod_revision);
@@ -76,7 +80,11 @@ impl Entry {
     fn is(&self, key: &Bytes, shown: &KeyValue, keys_only: bool) -> bool {
         // A server that answers keys alone from its index does not know the lease.
         let lease = self.lease == shown.lease || (keys_only && shown.lease == 0);
-        let value = if keys_only { shown.value.is_empty() } else { self.value == shown.value };
+        let value = if keys_only {
+            shown.value.is_empty()
+        } else {
+            self.value == shown.value
+        };
         value
             && lease
             && self.mod_revision == shown.mod_revision
@@ -181,7 +189,10 @@ fn judge_txn(
 }
 
 fn latest(range: &Range) -> Request {
-    Request::Range(Range { revision: 0, ..range.clone() })
+    Request::Range(Range {
+        revision: 0,
+        ..range.clone()
+    })
 }
 
 fn judge_range(
@@ -200,7 +211,11 @@ fn judge_range(
     }
     match (context.past)(range.revision) {
         Some(past) => judge_content(&past, range, body),
-        None => Err(Mismatch::new("a read of the past", "a known revision", range.revision)),
+        None => Err(Mismatch::new(
+            "a read of the past",
+            "a known revision",
+            range.revision,
+        )),
     }
 }
 
@@ -283,7 +298,10 @@ fn execute(
         Request::Compact(_) => true,
         Request::Put(put) => {
             write(keys, put, before + 1);
-            records.push(Record { key: put.key.clone(), value: Some(put.value.clone()) });
+            records.push(Record {
+                key: put.key.clone(),
+                value: Some(put.value.clone()),
+            });
             true
         }
         Request::Delete(delete) => {
@@ -294,7 +312,9 @@ fn execute(
         Request::Txn(txn) => {
             let succeeded = txn.compare.iter().all(|compare| holds(pre, compare));
             let requests = if succeeded { &txn.then } else { &txn.otherwise };
-            requests.iter().all(|request| execute(keys, pre, request, before, records))
+            requests
+                .iter()
+                .all(|request| execute(keys, pre, request, before, records))
         }
     }
 }
@@ -306,7 +326,9 @@ pub(crate) fn expire(keys: &mut Keys, lease: i64) -> Vec<Record> {
     for key in &gone {
         keys.remove(key);
     }
-    gone.into_iter().map(|key| Record { key, value: None }).collect()
+    gone.into_iter()
+        .map(|key| Record { key, value: None })
+        .collect()
 }
 
 fn write(keys: &mut Keys, put: &Put, revision: i64) {
@@ -316,7 +338,13 @@ fn write(keys: &mut Keys, put: &Put, revision: i64) {
     };
     let value = put.value.clone();
     let lease = put.lease;
-    let entry = Entry { value, create_revision, mod_revision: revision, version, lease };
+    let entry = Entry {
+        value,
+        create_revision,
+        mod_revision: revision,
+        version,
+        lease,
+    };
     keys.insert(put.key.clone(), entry);
 }
 
@@ -324,8 +352,9 @@ fn remove(keys: &mut Keys, key: &Bytes, range_end: &Bytes) -> Vec<(Bytes, Entry)
     if range_end.is_empty() {
         return keys.remove_with_key(key).into_iter().collect();
     }
-    let gone: Vec<_> =
-        within(keys, key, range_end).map(|(key, entry)| (key.clone(), entry.clone())).collect();
+    let gone: Vec<_> = within(keys, key, range_end)
+        .map(|(key, entry)| (key.clone(), entry.clone()))
+        .collect();
     for (key, _) in &gone {
         keys.remove(key);
     }
@@ -338,7 +367,11 @@ pub(crate) fn within<'a, V: Clone>(
     key: &'a Bytes,
     range_end: &'a Bytes,
 ) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
-    let one = if range_end.is_empty() { keys.get_key_value(key) } else { None };
+    let one = if range_end.is_empty() {
+        keys.get_key_value(key)
+    } else {
+        None
+    };
     let end = match &range_end[..] {
         [] => None,
         [0] => Some(Bound::Unbounded),

@@ -71,7 +71,10 @@ impl fmt::Display for Request {
                     ("keys only", range.keys_only),
                     ("count only", range.count_only),
                 ];
-                flags.iter().filter(|flag| flag.1).try_for_each(|flag| write!(f, " {}", flag.0))
+                flags
+                    .iter()
+                    .filter(|flag| flag.1)
+                    .try_for_each(|flag| write!(f, " {}", flag.0))
             }
             Request::Put(put) => {
                 write!(f, "put {} = {}", short(&put.key), short(&put.value))?;
@@ -119,8 +122,16 @@ impl fmt::Display for Compare {
 impl fmt::Display for KeyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {}", short(&self.key), short(&self.value))?;
-        let KeyValue { create_revision, mod_revision, version, .. } = self;
-        write!(f, " (mod {mod_revision}, create {create_revision}, version {version}")?;
+        let KeyValue {
+            create_revision,
+            mod_revision,
+            version,
+            ..
+        } = self;
+        write!(
+            f,
+            " (mod {mod_revision}, create {create_revision}, version {version}"
+        )?;
         if self.lease != 0 {
             write!(f, ", lease {}", self.lease)?;
         }
@@ -134,7 +145,12 @@ impl fmt::Display for Body {
             Body::Range(body) if body.kvs.is_empty() => write!(f, "count {}", body.count),
             Body::Range(body) => {
                 list(f, &body.kvs, ", ")?;
-                write!(f, ", count {}{}", body.count, if body.more { ", more" } else { "" })
+                write!(
+                    f,
+                    ", count {}{}",
+                    body.count,
+                    if body.more { ", more" } else { "" }
+                )
             }
             Body::Put(body) => match &body.previous {
                 Some(previous) => write!(f, "done, before it {previous}"),

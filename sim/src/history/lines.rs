@@ -50,7 +50,10 @@ impl History {
     /// When `out` refuses.
     pub fn write(&self, mut out: impl Write) -> Result<(), HistoryError> {
         let failed = |line| move |source| HistoryError::Io { line, source };
-        let header = Header { format: FORMAT.to_owned(), version: VERSION };
+        let header = Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+        };
         let mut text = serde_json::to_vec(&header).map_err(|e| failed(1)(e.into()))?;
         for (line, operation) in (2..).zip(&self.operations) {
             text.push(b'\n');
@@ -59,7 +62,9 @@ impl History {
             serde_json::to_writer(&mut text, operation).map_err(|e| failed(line)(e.into()))?;
         }
         text.push(b'\n');
-        out.write_all(&text).and_then(|()| out.flush()).map_err(failed(self.operations.len() + 1))
+        out.write_all(&text)
+            .and_then(|()| out.flush())
+            .map_err(failed(self.operations.len() + 1))
     }
 
     /// Reads what [`History::write`] wrote.
@@ -92,7 +97,9 @@ impl History {
                     .map_err(|e| wrong(format!("not the header of a history: {e}")))?;
                 if header.format != FORMAT || header.version != VERSION {
                     let found = format!("\"{}\" version {}", header.format, header.version);
-                    return Err(wrong(format!("\"{FORMAT}\" version {VERSION} expected, not {found}")));
+                    return Err(wrong(format!(
+                        "\"{FORMAT}\" version {VERSION} expected, not {found}"
+                    )));
                 }
                 headed = true;
                 continue;
@@ -101,12 +108,18 @@ impl History {
                 serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
             operation.check().map_err(wrong)?;
             if !ids.insert(operation.id) {
-                return Err(wrong(format!("a second operation with id {}", operation.id)));
+                return Err(wrong(format!(
+                    "a second operation with id {}",
+                    operation.id
+                )));
             }
             operations.push(operation);
         }
         if !headed {
-            return Err(HistoryError::Line { line: 1, problem: "no header: empty".to_owned() });
+            return Err(HistoryError::Line {
+                line: 1,
+                problem: "no header: empty".to_owned(),
+            });
         }
         Ok(History { operations })
     }
@@ -119,7 +132,11 @@ impl History {
     /// Says what contradicts what.
     pub fn check(&self) -> Result<(), String> {
         self.operations.iter().try_for_each(Operation::check)?;
-        let mut ids: Vec<u64> = self.operations.iter().map(|operation| operation.id).collect();
+        let mut ids: Vec<u64> = self
+            .operations
+            .iter()
+            .map(|operation| operation.id)
+            .collect();
         ids.sort_unstable();
         match ids.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("two operations have the id {}", pair[0])),
@@ -140,14 +157,18 @@ impl Operation {
                 return Err(format!("operation {id} returned before it was invoked"));
             }
             (None, Outcome::Ok(_) | Outcome::Failed(_)) => {
-                return Err(format!("operation {id} has an outcome but no time of return"));
+                return Err(format!(
+                    "operation {id} has an outcome but no time of return"
+                ));
             }
             _ => {}
         }
         if let Request::Txn(txn) = &self.request
             && txn.then.iter().chain(&txn.otherwise).any(holds_compaction)
         {
-            return Err(format!("operation {id} has a compaction inside a transaction"));
+            return Err(format!(
+                "operation {id} has a compaction inside a transaction"
+            ));
         }
         Ok(())
     }

@@ -360,7 +360,11 @@ impl Request {
         match self {
             Request::Range(_) | Request::Compact(_) => false,
             Request::Put(_) | Request::Delete(_) => true,
-            Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).any(Request::may_write),
+            Request::Txn(txn) => txn
+                .then
+                .iter()
+                .chain(&txn.otherwise)
+                .any(Request::may_write),
         }
     }
 }

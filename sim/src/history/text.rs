@@ -15,7 +15,9 @@ pub fn encode(bytes: &[u8]) -> String {
         Ok(text) if !text.starts_with(PREFIX) => text.to_owned(),
         _ => {
             let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-            let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+            let digits = bytes
+                .iter()
+                .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
             PREFIX.chars().chain(digits).collect()
         }
     }
@@ -30,14 +32,19 @@ pub fn decode(text: &str) -> Result<Bytes, String> {
         return Ok(Bytes::copy_from_slice(text.as_bytes()));
     };
     let nibble = |digit: u8| {
-        let value = char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        let value = char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok());
         value.ok_or_else(|| format!("'{}' is not a hexadecimal digit", char::from(digit)))
     };
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
         return Err("an odd number of hexadecimal digits".to_owned());
     }
-    pairs.iter().map(|[high, low]| Ok(nibble(*high)? << 4 | nibble(*low)?)).collect()
+    pairs
+        .iter()
+        .map(|[high, low]| Ok(nibble(*high)? << 4 | nibble(*low)?))
+        .collect()
 }
 
 /// For serde.
@@ -64,13 +71,18 @@ pub mod optional {
 
     /// For serde.
     pub fn serialize<S: Serializer>(value: &Option<Bytes>, out: S) -> Result<S::Ok, S::Error> {
-        value.as_ref().map(|bytes| super::encode(bytes)).serialize(out)
+        value
+            .as_ref()
+            .map(|bytes| super::encode(bytes))
+            .serialize(out)
     }
 
     /// For serde.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bytes>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
-        text.map(|text| super::decode(&text)).transpose().map_err(D::Error::custom)
+        text.map(|text| super::decode(&text))
+            .transpose()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -80,7 +92,15 @@ mod tests {
 
     #[test]
     fn bytes_survive_the_round_trip() {
-        for bytes in [&b""[..], b"key", b"\0", b"hex:", b"hex:zz", b"\xff\x00\x80", "schl\u{fc}ssel".as_bytes()] {
+        for bytes in [
+            &b""[..],
+            b"key",
+            b"\0",
+            b"hex:",
+            b"hex:zz",
+            b"\xff\x00\x80",
+            "schl\u{fc}ssel".as_bytes(),
+        ] {
             assert_eq!(decode(&encode(bytes)).unwrap(), bytes, "{bytes:?}");
         }
         assert_eq!(encode(b"\xff\x01"), "hex:ff01");

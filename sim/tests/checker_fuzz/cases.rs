@@ -41,7 +41,15 @@ pub struct CasePlan {
 }
 
 pub fn case() -> impl Strategy<Value = CasePlan> {
-    let operation = (0..40_u8, 0..3_u8, 0..1000_u16, any::<u8>(), 0..30_u8, 0..30_u8, 0..8_u8)
+    let operation = (
+        0..40_u8,
+        0..3_u8,
+        0..1000_u16,
+        any::<u8>(),
+        0..30_u8,
+        0..30_u8,
+        0..8_u8,
+    )
         .prop_map(|(kind, key, value, detail, before, after, fate)| OpPlan {
             kind,
             key,
@@ -51,8 +59,14 @@ pub fn case() -> impl Strategy<Value = CasePlan> {
             after,
             fate,
         });
-    let mutation = (0..12_u8, 0..9_u8, 0..9_u8, any::<bool>())
-        .prop_map(|(kind, at, other, up)| MutationPlan { kind, at, other, up });
+    let mutation = (0..12_u8, 0..9_u8, 0..9_u8, any::<bool>()).prop_map(|(kind, at, other, up)| {
+        MutationPlan {
+            kind,
+            at,
+            other,
+            up,
+        }
+    });
     let keys = 1..4_u8;
     let values = prop_oneof![Just(2_u16), Just(1000)];
     let operations = prop::collection::vec(operation, 1..10);
@@ -95,7 +109,10 @@ impl CasePlan {
                 fate => match store.execute(&request) {
                     _ if fate == 1 => Outcome::Unknown("time-out".to_owned()),
                     Ok(response) => Outcome::Ok(response),
-                    Err(class) => Outcome::Failed(Failure { class, message: String::new() }),
+                    Err(class) => Outcome::Failed(Failure {
+                        class,
+                        message: String::new(),
+                    }),
                 },
             };
             let returned = (plan.fate > 1).then(|| point + u64::from(plan.after));
@@ -110,9 +127,14 @@ impl CasePlan {
                 outcome,
             });
         }
-        let records =
-            (2..=store.revision()).map(|revision| (revision, changes(&store, revision))).collect();
-        let known = KnownOrder { compacted: 0, revision: store.revision(), records };
+        let records = (2..=store.revision())
+            .map(|revision| (revision, changes(&store, revision)))
+            .collect();
+        let known = KnownOrder {
+            compacted: 0,
+            revision: store.revision(),
+            records,
+        };
         let mut history = History { operations };
         for mutation in &self.mutations {
             mutate(&mut history.operations, mutation);
@@ -125,15 +147,41 @@ impl CasePlan {
         let value = self.value(plan.value);
         let flag = plan.detail & 1 == 1;
         let all = Bytes::from_static(b"\0");
-        let put = Put { key: key.clone(), value, lease: 0, prev_kv: flag };
-        let get = Range { key: key.clone(), ..Range::default() };
-        let list = Range { key: Bytes::from_static(b"a"), range_end: all.clone(), ..get.clone() };
-        let delete = Delete { key: key.clone(), range_end: Bytes::new(), prev_kv: flag };
-        let other = Put { key: self.key(plan.key + 1), prev_kv: false, ..put.clone() };
+        let put = Put {
+            key: key.clone(),
+            value,
+            lease: 0,
+            prev_kv: flag,
+        };
+        let get = Range {
+            key: key.clone(),
+            ..Range::default()
+        };
+        let list = Range {
+            key: Bytes::from_static(b"a"),
+            range_end: all.clone(),
+            ..get.clone()
+        };
+        let delete = Delete {
+            key: key.clone(),
+            range_end: Bytes::new(),
+            prev_kv: flag,
+        };
+        let other = Put {
+            key: self.key(plan.key + 1),
+            prev_kv: false,
+            ..put.clone()
+        };
         let old = 1 + i64::from(plan.detail >> 1) % (store.revision() + 1);
         let simple = Request::Put(put.clone());
         let plain = |request: Request| if self.plain { simple.clone() } else { request };
-        let txn = |compare, then, otherwise| Request::Txn(Txn { compare, then, otherwise });
+        let txn = |compare, then, otherwise| {
+            Request::Txn(Txn {
+                compare,
+                then,
+                otherwise,
+            })
+        };
         let compare = |operand| Compare {
             key: key.clone(),
             range_end: Bytes::new(),
@@ -157,7 +205,11 @@ impl CasePlan {
                 ..list
             }),
             18..=20 => Request::Delete(delete),
-            21 => Request::Delete(Delete { key: self.key(0), range_end: all, prev_kv: flag }),
+            21 => Request::Delete(Delete {
+                key: self.key(0),
+                range_end: all,
+                prev_kv: flag,
+            }),
             22..=24 => txn(
                 vec![compare(Operand::ModRevision(modified))],
                 vec![Request::Put(put)],
@@ -166,10 +218,19 @@ impl CasePlan {
             25 => txn(
                 vec![compare(Operand::CreateRevision(0))],
                 vec![Request::Put(put)],
-                if flag { vec![Request::Put(Put { value: self.value(7), ..other })] } else { vec![] },
+                if flag {
+                    vec![Request::Put(Put {
+                        value: self.value(7),
+                        ..other
+                    })]
+                } else {
+                    vec![]
+                },
             ),
             26 => txn(
-                vec![compare(Operand::Value(self.value(u16::from(plan.detail >> 5))))],
+                vec![compare(Operand::Value(
+                    self.value(u16::from(plan.detail >> 5)),
+                ))],
                 vec![Request::Put(put), Request::Range(list)],
                 vec![Request::Delete(delete)],
             ),
@@ -189,18 +250,37 @@ impl CasePlan {
                     vec![Request::Put(put)],
                     vec![Request::Range(get)],
                 );
-                let first = if self.keys > 1 { vec![Request::Put(other), inner] } else { vec![inner] };
+                let first = if self.keys > 1 {
+                    vec![Request::Put(other), inner]
+                } else {
+                    vec![inner]
+                };
                 txn(vec![], first, vec![])
             }
             30 | 31 => plain(Request::Compact(Compact { revision: old })),
-            32 | 33 => Request::Range(Range { revision: old, ..list }),
+            32 | 33 => Request::Range(Range {
+                revision: old,
+                ..list
+            }),
             34 => plain(txn(
                 vec![],
-                vec![Request::Put(put), Request::Range(Range { revision: old, ..list })],
+                vec![
+                    Request::Put(put),
+                    Request::Range(Range {
+                        revision: old,
+                        ..list
+                    }),
+                ],
                 vec![],
             )),
-            35 | 36 => plain(Request::Range(Range { serializable: true, ..get })),
-            37 => plain(Request::Put(Put { lease: 1 + i64::from(flag), ..put })),
+            35 | 36 => plain(Request::Range(Range {
+                serializable: true,
+                ..get
+            })),
+            37 => plain(Request::Put(Put {
+                lease: 1 + i64::from(flag),
+                ..put
+            })),
             38 if !self.plain => return None,
             _ => Request::Put(put),
         })
@@ -214,10 +294,18 @@ fn mutate(operations: &mut [Operation], plan: &MutationPlan) {
     let at = usize::from(plan.at) % operations.len();
     let other = usize::from(plan.other) % operations.len();
     let sign = if plan.up { 1 } else { -1 };
-    let time = |at: u64| if plan.up { at + 12 } else { at.saturating_sub(12) };
+    let time = |at: u64| {
+        if plan.up {
+            at + 12
+        } else {
+            at.saturating_sub(12)
+        }
+    };
     match plan.kind {
         0 => with_response(&mut operations[at], |response| response.revision += sign),
-        1 => with_kv(&mut operations[at], |kv| kv.value = Bytes::from_static(b"1")),
+        1 => with_kv(&mut operations[at], |kv| {
+            kv.value = Bytes::from_static(b"1")
+        }),
         2 => with_kv(&mut operations[at], |kv| kv.mod_revision += sign),
         3 => with_kv(&mut operations[at], |kv| kv.version += sign),
         4 => with_response(&mut operations[at], |response| match &mut response.body {
@@ -227,10 +315,8 @@ fn mutate(operations: &mut [Operation], plan: &MutationPlan) {
             _ => response.revision += sign,
         }),
         5 | 6 if operations[at].returned.is_some() && operations[other].returned.is_some() => {
-            let mut taken = std::mem::replace(
-                &mut operations[at].outcome,
-                Outcome::Unknown(String::new()),
-            );
+            let mut taken =
+                std::mem::replace(&mut operations[at].outcome, Outcome::Unknown(String::new()));
             std::mem::swap(&mut taken, &mut operations[other].outcome);
             operations[at].outcome = taken;
             if at == other {
@@ -245,7 +331,9 @@ fn mutate(operations: &mut [Operation], plan: &MutationPlan) {
         8 => operations[at].invoked = time(operations[at].invoked),
         9 => operations[at].returned = operations[at].returned.map(time),
         10 => {
-            let middle = operations[at].returned.map(|r| r.midpoint(operations[at].invoked));
+            let middle = operations[at]
+                .returned
+                .map(|r| r.midpoint(operations[at].invoked));
             if let Some(middle) = middle {
                 operations[at].invoked = middle;
                 operations[at].returned = Some(middle);

@@ -9,7 +9,11 @@ use vetcd_sim::history::*;
 type Keys = BTreeMap<Bytes, (Bytes, i64)>;
 
 fn covers(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
-    if end.is_empty() { key == start } else { key >= start && (end == &b"\0"[..] || key < end) }
+    if end.is_empty() {
+        key == start
+    } else {
+        key >= start && (end == &b"\0"[..] || key < end)
+    }
 }
 
 /// Every state that a request may lead to from `keys`, given its answer where there is one.
@@ -28,7 +32,9 @@ fn outcomes(before: &Keys, keys: &Keys, request: &Request, body: Option<&Body>) 
     let seen = |kv: &KeyValue| (kv.key.clone(), kv.value.clone(), kv.lease);
     match request {
         Request::Range(range) => {
-            let Some(Body::Range(body)) = body else { return vec![next] };
+            let Some(Body::Range(body)) = body else {
+                return vec![next];
+            };
             if range.revision > 0 {
                 return vec![next];
             }
@@ -55,9 +61,15 @@ fn outcomes(before: &Keys, keys: &Keys, request: &Request, body: Option<&Body>) 
         }
         Request::Put(put) => {
             let old = next.insert(put.key.clone(), (put.value.clone(), put.lease));
-            let Some(Body::Put(body)) = body else { return vec![next] };
+            let Some(Body::Put(body)) = body else {
+                return vec![next];
+            };
             let old = old.filter(|_| put.prev_kv).map(|old| shown(&put.key, &old));
-            if body.previous.as_ref().map(seen) == old { vec![next] } else { vec![] }
+            if body.previous.as_ref().map(seen) == old {
+                vec![next]
+            } else {
+                vec![]
+            }
         }
         Request::Delete(delete) => {
             let gone: Vec<_> = keys
@@ -66,7 +78,9 @@ fn outcomes(before: &Keys, keys: &Keys, request: &Request, body: Option<&Body>) 
                 .map(|(key, held)| shown(key, held))
                 .collect();
             gone.iter().for_each(|kv| _ = next.remove(&kv.0));
-            let Some(Body::Delete(body)) = body else { return vec![next] };
+            let Some(Body::Delete(body)) = body else {
+                return vec![next];
+            };
             let previous: Vec<_> = body.previous.iter().map(seen).collect();
             let right = body.deleted == gone.len() as i64
                 && previous == if delete.prev_kv { gone } else { vec![] };
@@ -104,14 +118,20 @@ fn possible(keys: &Keys, compares: &[Compare], wanted: bool) -> bool {
     // Each comparison of each key: may it be true, may it be false.
     let mut may: Vec<(bool, bool)> = vec![];
     for compare in compares {
-        let found: Vec<_> =
-            keys.iter().filter(|(k, _)| covers(k, &compare.key, &compare.range_end)).collect();
+        let found: Vec<_> = keys
+            .iter()
+            .filter(|(k, _)| covers(k, &compare.key, &compare.range_end))
+            .collect();
         if found.is_empty() {
             may.push(truth(compare, None));
         }
         may.extend(found.iter().map(|(_, held)| truth(compare, Some(held))));
     }
-    if wanted { may.iter().all(|may| may.0) } else { may.iter().any(|may| may.1) }
+    if wanted {
+        may.iter().all(|may| may.0)
+    } else {
+        may.iter().any(|may| may.1)
+    }
 }
 
 fn truth(compare: &Compare, held: Option<&(Bytes, i64)>) -> (bool, bool) {
@@ -152,18 +172,27 @@ pub fn explainable(history: &History) -> bool {
         if !seen.insert((done, keys.clone())) {
             continue;
         }
-        let open: Vec<usize> = (0..operations.len()).filter(|i| done & (1 << i) == 0).collect();
+        let open: Vec<usize> = (0..operations.len())
+            .filter(|i| done & (1 << i) == 0)
+            .collect();
         let unfinished = open.iter().filter(|i| !operations[**i].is_unknown());
         let Some(deadline) = unfinished.map(|i| operations[*i].returned.unwrap()).min() else {
             return true;
         };
-        for i in open.into_iter().filter(|i| operations[*i].invoked <= deadline) {
+        for i in open
+            .into_iter()
+            .filter(|i| operations[*i].invoked <= deadline)
+        {
             let body = operations[i].response().map(|response| &response.body);
             for next in outcomes(&keys, &keys, &operations[i].request, body) {
                 stack.push((done | 1 << i, next));
             }
         }
-        let leases: BTreeSet<i64> = keys.values().map(|held| held.1).filter(|l| *l != 0).collect();
+        let leases: BTreeSet<i64> = keys
+            .values()
+            .map(|held| held.1)
+            .filter(|l| *l != 0)
+            .collect();
         for lease in leases {
             let mut next = keys.clone();
             next.retain(|_, held| held.1 != lease);

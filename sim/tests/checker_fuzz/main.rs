@@ -42,11 +42,17 @@ fn fuzz<T>(
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number("VETCD_FUZZ_SEED", 1).to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let config =
-        Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    };
     let counts = Counts::default();
     let result = TestRunner::new_with_rng(config, rng).run(&cases::case(), |plan| {
-        let Some((verdict, explainable, history)) = judge(&plan) else { return Ok(()) };
+        let Some((verdict, explainable, history)) = judge(&plan) else {
+            return Ok(());
+        };
         match verdict {
             Verdict::Undetermined(reason) => {
                 assert!(!reason.contains("stand up"), "{reason}\n{history:#?}");
@@ -56,7 +62,9 @@ fn fuzz<T>(
             Verdict::Violation(_) if !explainable => count(&counts.refuted),
             Verdict::Ok(_) => return Err(TestCaseError::fail("passed, but nothing explains it")),
             Verdict::Violation(counterexample) => {
-                return Err(TestCaseError::fail(format!("refuted, but valid: {counterexample}")));
+                return Err(TestCaseError::fail(format!(
+                    "refuted, but valid: {counterexample}"
+                )));
             }
         }
         Ok(())
@@ -76,7 +84,10 @@ fn fuzz<T>(
     // A fuzz that only ever sees one kind of history shows nothing.
     let all = explained + refuted + undetermined;
     let share = |part: u32| f64::from(part) / f64::from(all);
-    assert!(share(explained) > 0.25 && share(refuted) > refuted_least, "of {all} too few");
+    assert!(
+        share(explained) > 0.25 && share(refuted) > refuted_least,
+        "of {all} too few"
+    );
     counts
 }
 
@@ -84,7 +95,10 @@ fn fuzz<T>(
 fn strict_serializability_agrees_with_brute_force() {
     let counts = fuzz("strict", 0.1, |plan| {
         let (history, _) = plan.history();
-        let options = Options { second_opinion: false, ..Options::default() };
+        let options = Options {
+            second_opinion: false,
+            ..Options::default()
+        };
         let verdict = strict_serializability::check(&history, &options);
         if let Verdict::Ok(certificate) = &verdict {
             certificate::verify(&history, certificate).unwrap();
@@ -101,8 +115,11 @@ fn strict_serializability_agrees_with_brute_force() {
 fn strict_serializability_with_the_final_store_agrees_with_brute_force() {
     fuzz("strict, final store known", 0.1, |plan| {
         let (history, known) = plan.history();
-        let options =
-            Options { known_order: Some(&known), second_opinion: false, ..Options::default() };
+        let options = Options {
+            known_order: Some(&known),
+            second_opinion: false,
+            ..Options::default()
+        };
         let verdict = strict_serializability::check(&history, &options);
         let explainable = naive::explainable(&history, false, Some(&known));
         Some((verdict, explainable, history))
@@ -113,10 +130,17 @@ fn strict_serializability_with_the_final_store_agrees_with_brute_force() {
 fn serializable_reads_agree_with_brute_force() {
     fuzz("serializable reads", 0.04, |plan| {
         let (history, _) = plan.history();
-        if !history.operations.iter().any(|operation| operation.request.is_serializable()) {
+        if !history
+            .operations
+            .iter()
+            .any(|operation| operation.request.is_serializable())
+        {
             return None;
         }
-        let options = Options { second_opinion: false, ..Options::default() };
+        let options = Options {
+            second_opinion: false,
+            ..Options::default()
+        };
         let certificate = strict_serializability::check(&history, &options).ok()?;
         let verdict = serializable_reads::check(&history, &certificate, &options);
         let explainable = naive::explainable(&history, true, None);

@@ -49,7 +49,10 @@ fn covers(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
 
 impl Naive {
     pub fn new() -> Naive {
-        Naive { states: vec![BTreeMap::new()], compacted: 0 }
+        Naive {
+            states: vec![BTreeMap::new()],
+            compacted: 0,
+        }
     }
 
     pub fn revision(&self) -> i64 {
@@ -61,7 +64,11 @@ impl Naive {
     }
 
     pub fn leases(&self) -> BTreeSet<i64> {
-        self.keys().values().map(|held| held.lease).filter(|lease| *lease != 0).collect()
+        self.keys()
+            .values()
+            .map(|held| held.lease)
+            .filter(|lease| *lease != 0)
+            .collect()
     }
 
     pub fn expire(&mut self, lease: i64) {
@@ -80,7 +87,10 @@ impl Naive {
                 return Err(FailureClass::FutureRevision);
             }
             self.compacted = compact.revision;
-            return Ok(Response { revision: self.revision(), body: Body::Compact });
+            return Ok(Response {
+                revision: self.revision(),
+                body: Body::Compact,
+            });
         }
         let before = self.keys().clone();
         let mut keys = before.clone();
@@ -89,7 +99,10 @@ impl Naive {
         if wrote {
             self.states.push(keys);
         }
-        Ok(Response { revision: self.revision(), body })
+        Ok(Response {
+            revision: self.revision(),
+            body,
+        })
     }
 
     fn run(
@@ -108,8 +121,11 @@ impl Naive {
                 if range.revision > 0 && range.revision < self.compacted {
                     return Err(FailureClass::Compacted);
                 }
-                let source =
-                    if range.revision > 0 { &self.states[range.revision as usize - 1] } else { keys };
+                let source = if range.revision > 0 {
+                    &self.states[range.revision as usize - 1]
+                } else {
+                    keys
+                };
                 let mut kvs: Vec<KeyValue> = source
                     .iter()
                     .filter(|(key, _)| covers(key, &range.key, &range.range_end))
@@ -170,7 +186,10 @@ impl Naive {
                 for request in list {
                     responses.push(self.run(request, before, keys, wrote)?);
                 }
-                Ok(Body::Txn(TxnBody { succeeded, responses }))
+                Ok(Body::Txn(TxnBody {
+                    succeeded,
+                    responses,
+                }))
             }
             Request::Compact(_) => panic!("compaction inside a transaction"),
         }
@@ -200,7 +219,12 @@ fn holds(compare: &Compare, held: Option<&Held>) -> bool {
 fn named(request: &Request) -> Vec<i64> {
     match request {
         Request::Range(range) if range.revision > 0 => vec![range.revision],
-        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).flat_map(named).collect(),
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .flat_map(named)
+            .collect(),
         _ => vec![],
     }
 }
@@ -216,7 +240,11 @@ fn successors(state: &Naive, operation: &Operation) -> Vec<Naive> {
         Outcome::Ok(expected) => match next.execute(&operation.request) {
             Ok(found) if found.body == expected.body => {
                 let compaction = matches!(operation.request, Request::Compact(_));
-                if compaction || found.revision == expected.revision { vec![next] } else { vec![] }
+                if compaction || found.revision == expected.revision {
+                    vec![next]
+                } else {
+                    vec![]
+                }
             }
             _ => vec![],
         },
@@ -298,19 +326,28 @@ fn agrees(history: &History, state: &Naive, known: &KnownOrder) -> bool {
     let written: BTreeSet<i64> = history
         .operations
         .iter()
-        .filter_map(|o| o.response().filter(|r| r.body.is_effect()).map(|r| r.revision))
+        .filter_map(|o| {
+            o.response()
+                .filter(|r| r.body.is_effect())
+                .map(|r| r.revision)
+        })
         .collect();
     state.revision() >= known.revision
-        && (2..=known.revision).filter(|revision| !written.contains(revision)).all(|revision| {
-            let mut expected: Vec<_> = known.records[&revision].clone();
-            expected.sort();
-            expected == changes(state, revision)
-        })
+        && (2..=known.revision)
+            .filter(|revision| !written.contains(revision))
+            .all(|revision| {
+                let mut expected: Vec<_> = known.records[&revision].clone();
+                expected.sort();
+                expected == changes(state, revision)
+            })
 }
 
 /// The records of one revision.
 pub fn changes(state: &Naive, revision: i64) -> Vec<vetcd_sim::check::Record> {
-    let (old, new) = (&state.states[revision as usize - 2], &state.states[revision as usize - 1]);
+    let (old, new) = (
+        &state.states[revision as usize - 2],
+        &state.states[revision as usize - 1],
+    );
     let keys: BTreeSet<&Bytes> = old.keys().chain(new.keys()).collect();
     keys.into_iter()
         .filter(|key| old.get(*key) != new.get(*key))

@@ -25,20 +25,33 @@ impl Model for Store {
     fn step(&mut self, operation: &Operation, branches: &[bool]) -> Result<(), String> {
         // Only a transaction within another must look back to before the writes of the outer one.
         let nested = |txn: &Txn| {
-            txn.then.iter().chain(&txn.otherwise).any(|inner| matches!(inner, Request::Txn(_)))
+            txn.then
+                .iter()
+                .chain(&txn.otherwise)
+                .any(|inner| matches!(inner, Request::Txn(_)))
         };
         let before = match &operation.request {
             Request::Txn(txn) if nested(txn) => Some(self.keys.clone()),
             _ => None,
         };
         let body = operation.response().map(|response| &response.body);
-        self.execute(before.as_ref(), &operation.request, body, &mut branches.iter())
+        self.execute(
+            before.as_ref(),
+            &operation.request,
+            body,
+            &mut branches.iter(),
+        )
     }
 
     fn expire(&mut self, lease: i64) -> Result<(), String> {
         let before = self.keys.len();
-        self.keys.retain(|_, (_, attached)| lease == 0 || *attached != lease);
-        if self.keys.len() == before { Err("no key is attached".to_owned()) } else { Ok(()) }
+        self.keys
+            .retain(|_, (_, attached)| lease == 0 || *attached != lease);
+        if self.keys.len() == before {
+            Err("no key is attached".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -55,8 +68,12 @@ impl Store {
             (Request::Range(range), Some(Body::Range(body))) => self.range(range, body),
             (Request::Range(_), None) => Ok(()),
             (Request::Put(put), None | Some(Body::Put(_))) => {
-                let old = self.keys.insert(put.key.clone(), (put.value.clone(), put.lease));
-                let Some(Body::Put(body)) = body else { return Ok(()) };
+                let old = self
+                    .keys
+                    .insert(put.key.clone(), (put.value.clone(), put.lease));
+                let Some(Body::Put(body)) = body else {
+                    return Ok(());
+                };
                 let old = old.filter(|_| put.prev_kv);
                 match (&old, &body.previous) {
                     (None, None) => Ok(()),
@@ -73,15 +90,24 @@ impl Store {
                     }
                     !gone(key)
                 });
-                let Some(Body::Delete(body)) = body else { return Ok(()) };
+                let Some(Body::Delete(body)) = body else {
+                    return Ok(());
+                };
                 if body.deleted != i64::try_from(old.len()).unwrap_or(-1) {
                     return differs("the number of keys deleted");
                 }
                 if !delete.prev_kv {
                     old.clear();
                 }
-                let same = old.iter().zip(&body.previous).all(|((k, e), kv)| shows(k, e, kv));
-                if same && old.len() == body.previous.len() { Ok(()) } else { differs("what was deleted") }
+                let same = old
+                    .iter()
+                    .zip(&body.previous)
+                    .all(|((k, e), kv)| shows(k, e, kv));
+                if same && old.len() == body.previous.len() {
+                    Ok(())
+                } else {
+                    differs("what was deleted")
+                }
             }
             (Request::Txn(txn), None | Some(Body::Txn(_))) => self.txn(before, txn, body, branches),
             _ => differs("the kind of the answer"),
@@ -106,7 +132,9 @@ impl Store {
             }
             (Some(decided), _) => decided,
             (None, Some(answer)) => answer.succeeded,
-            (None, None) => *branches.next().ok_or("which branch was taken is not said")?,
+            (None, None) => *branches
+                .next()
+                .ok_or("which branch was taken is not said")?,
         };
         let requests = if succeeded { &txn.then } else { &txn.otherwise };
         if answer.is_some_and(|answer| answer.responses.len() != requests.len()) {
@@ -123,8 +151,11 @@ impl Store {
         if range.revision > 0 {
             return Ok(());
         }
-        let all: Vec<_> =
-            self.keys.iter().filter(|(key, _)| in_range(key, &range.key, &range.range_end)).collect();
+        let all: Vec<_> = self
+            .keys
+            .iter()
+            .filter(|(key, _)| in_range(key, &range.key, &range.range_end))
+            .collect();
         let limit = usize::try_from(range.limit).unwrap_or(0);
         let shown = match (range.count_only, limit) {
             (true, _) => 0,
@@ -184,15 +215,20 @@ fn holds(compare: &Compare, entry: Option<&(Bytes, i64)>) -> Option<bool> {
     match (&compare.operand, entry) {
         (Operand::Value(_), None) => Some(false),
         (Operand::Value(value), Some(entry)) => Some(related(relation, entry.0.cmp(value))),
-        (Operand::Lease(lease), entry) => {
-            Some(related(relation, entry.map_or(0, |entry| entry.1).cmp(lease)))
-        }
+        (Operand::Lease(lease), entry) => Some(related(
+            relation,
+            entry.map_or(0, |entry| entry.1).cmp(lease),
+        )),
         (
-            Operand::Version(number) | Operand::CreateRevision(number) | Operand::ModRevision(number),
+            Operand::Version(number)
+            | Operand::CreateRevision(number)
+            | Operand::ModRevision(number),
             None,
         ) => Some(related(relation, 0.cmp(number))),
         (
-            Operand::Version(number) | Operand::CreateRevision(number) | Operand::ModRevision(number),
+            Operand::Version(number)
+            | Operand::CreateRevision(number)
+            | Operand::ModRevision(number),
             Some(_),
         ) => match relation {
             // The field is at least 1.

@@ -92,7 +92,9 @@ impl fmt::Display for Certificate {
 
 /// Whether a history makes sense by itself.
 pub(super) fn well_formed(history: &History) -> Result<(), String> {
-    history.check().map_err(|problem| format!("malformed history: {problem}"))
+    history
+        .check()
+        .map_err(|problem| format!("malformed history: {problem}"))
 }
 
 /// Replays an order.
@@ -102,13 +104,26 @@ pub(super) fn well_formed(history: &History) -> Result<(), String> {
 pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String> {
     let operations = &history.operations;
     let mut ids: Vec<(u64, usize)> = Vec::new();
-    if !operations.iter().enumerate().all(|(index, operation)| operation.id == index as u64) {
-        ids = operations.iter().zip(0..).map(|(operation, index)| (operation.id, index)).collect();
+    if !operations
+        .iter()
+        .enumerate()
+        .all(|(index, operation)| operation.id == index as u64)
+    {
+        ids = operations
+            .iter()
+            .zip(0..)
+            .map(|(operation, index)| (operation.id, index))
+            .collect();
         ids.sort_unstable();
     }
     let find = |id: u64| match &ids[..] {
-        [] => usize::try_from(id).ok().filter(|index| *index < operations.len()),
-        ids => ids.binary_search_by_key(&id, |entry| entry.0).ok().map(|at| ids[at].1),
+        [] => usize::try_from(id)
+            .ok()
+            .filter(|index| *index < operations.len()),
+        ids => ids
+            .binary_search_by_key(&id, |entry| entry.0)
+            .ok()
+            .map(|at| ids[at].1),
     };
     let mut model: Box<dyn Model> = match certificate.kind {
         Kind::Revisions => Box::<revisions::Store>::default(),
@@ -132,13 +147,18 @@ pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String
         }
         latest_call = latest_call.max(operation.invoked);
         if !operation.is_unknown() && operation.returned.is_none_or(|at| at < latest_call) {
-            return Err(format!("operation {id} returned before one ahead of it was invoked"));
+            return Err(format!(
+                "operation {id} returned before one ahead of it was invoked"
+            ));
         }
-        model.step(operation, branches).map_err(|wrong| format!("operation {id}: {wrong}"))?;
+        model
+            .step(operation, branches)
+            .map_err(|wrong| format!("operation {id}: {wrong}"))?;
     }
-    let missing = operations.iter().zip(&done).find(|(operation, done)| {
-        !**done && must_be_explained(operation, certificate.kind)
-    });
+    let missing = operations
+        .iter()
+        .zip(&done)
+        .find(|(operation, done)| !**done && must_be_explained(operation, certificate.kind));
     match missing {
         Some((operation, _)) => Err(format!("operation {} is not explained", operation.id)),
         None => Ok(()),
@@ -174,9 +194,11 @@ fn names_no_possible_revision(request: &Request) -> bool {
     match request {
         Request::Range(range) => range.revision < 0,
         Request::Compact(compact) => compact.revision < 1,
-        Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).any(names_no_possible_revision)
-        }
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .any(names_no_possible_revision),
         Request::Put(_) | Request::Delete(_) => false,
     }
 }

@@ -25,7 +25,11 @@ pub(super) struct Store {
 
 impl Default for Store {
     fn default() -> Store {
-        Store { revision: 1, compacted: 0, versions: BTreeMap::new() }
+        Store {
+            revision: 1,
+            compacted: 0,
+            versions: BTreeMap::new(),
+        }
     }
 }
 
@@ -37,8 +41,12 @@ impl Model for Store {
         }
         if let Outcome::Failed(failure) = &operation.outcome {
             return match failure.class {
-                FailureClass::Compacted if self.any_revision(request, &|r, s| r < s.compacted) => Ok(()),
-                FailureClass::FutureRevision if self.any_revision(request, &|r, s| r > s.revision) => {
+                FailureClass::Compacted if self.any_revision(request, &|r, s| r < s.compacted) => {
+                    Ok(())
+                }
+                FailureClass::FutureRevision
+                    if self.any_revision(request, &|r, s| r > s.revision) =>
+                {
                     Ok(())
                 }
                 class => Err(format!("{class} is not true here")),
@@ -49,7 +57,11 @@ impl Model for Store {
         let body = self.execute(request, &mut changed)?;
         self.revision += i64::from(changed);
         let Some(response) = operation.response() else {
-            return if changed { Ok(()) } else { Err("it changes nothing here".to_owned()) };
+            return if changed {
+                Ok(())
+            } else {
+                Err("it changes nothing here".to_owned())
+            };
         };
         if response.revision != self.revision {
             return Err(format!("revision {before} becomes {}", self.revision));
@@ -71,7 +83,10 @@ impl Model for Store {
         }
         self.revision += 1;
         for key in attached {
-            self.versions.entry(key).or_default().push((self.revision, None));
+            self.versions
+                .entry(key)
+                .or_default()
+                .push((self.revision, None));
         }
         Ok(())
     }
@@ -86,20 +101,28 @@ impl Store {
                 FailureClass::FutureRevision if revision > self.revision => Ok(()),
                 class => Err(format!("{class} is not true here")),
             },
+            Outcome::Ok(response) if response.body != Body::Compact => {
+                Err("the answer's kind differs".to_owned())
+            }
             _ if accepted => {
                 self.compacted = revision;
                 Ok(())
             }
-            _ => Err(format!("it would be refused: {} is compacted", self.compacted)),
+            _ => Err(format!(
+                "it would be refused: {} is compacted",
+                self.compacted
+            )),
         }
     }
 
     fn any_revision(&self, request: &Request, test: &dyn Fn(i64, &Store) -> bool) -> bool {
         match request {
             Request::Range(range) => range.revision > 0 && test(range.revision, self),
-            Request::Txn(txn) => {
-                txn.then.iter().chain(&txn.otherwise).any(|r| self.any_revision(r, test))
-            }
+            Request::Txn(txn) => txn
+                .then
+                .iter()
+                .chain(&txn.otherwise)
+                .any(|r| self.any_revision(r, test)),
             _ => false,
         }
     }
@@ -120,7 +143,8 @@ impl Store {
         let from = (Bound::Included(start), Bound::Unbounded);
         let keys = self.versions.range::<Bytes, _>(from).map(|(key, _)| key);
         let keys = keys.take_while(|key| in_range(key, start, end));
-        keys.filter_map(|key| self.get(key, revision).cloned()).collect()
+        keys.filter_map(|key| self.get(key, revision).cloned())
+            .collect()
     }
 
     fn execute(&mut self, request: &Request, changed: &mut bool) -> Result<Body, String> {
@@ -137,9 +161,14 @@ impl Store {
                     version: old.as_ref().map_or(0, |old| old.version) + 1,
                     lease: put.lease,
                 };
-                self.versions.entry(put.key.clone()).or_default().push((revision, Some(new)));
+                self.versions
+                    .entry(put.key.clone())
+                    .or_default()
+                    .push((revision, Some(new)));
                 *changed = true;
-                Ok(Body::Put(PutBody { previous: old.filter(|_| put.prev_kv) }))
+                Ok(Body::Put(PutBody {
+                    previous: old.filter(|_| put.prev_kv),
+                }))
             }
             Request::Delete(delete) => {
                 let old = self.find(&delete.key, &delete.range_end, NEWEST);
@@ -158,14 +187,21 @@ impl Store {
                 for request in if succeeded { &txn.then } else { &txn.otherwise } {
                     responses.push(self.execute(request, changed)?);
                 }
-                Ok(Body::Txn(TxnBody { succeeded, responses }))
+                Ok(Body::Txn(TxnBody {
+                    succeeded,
+                    responses,
+                }))
             }
             Request::Compact(_) => Err("a compaction inside a transaction".to_owned()),
         }
     }
 
     fn range(&self, range: &Range) -> Result<Body, String> {
-        let at = if range.revision > 0 { range.revision } else { NEWEST };
+        let at = if range.revision > 0 {
+            range.revision
+        } else {
+            NEWEST
+        };
         if range.revision > self.revision {
             return Err(format!("revision {} is in the future", range.revision));
         }
@@ -185,7 +221,11 @@ impl Store {
         if range.keys_only {
             kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
         }
-        Ok(Body::Range(RangeBody { kvs, more, count: i64::try_from(count).unwrap_or(i64::MAX) }))
+        Ok(Body::Range(RangeBody {
+            kvs,
+            more,
+            count: i64::try_from(count).unwrap_or(i64::MAX),
+        }))
     }
 
     /// Comparisons see the store as it was before the transaction.
@@ -228,11 +268,18 @@ fn agrees(request: &Request, expected: &Body, found: &Body) -> bool {
             expected == *found
         }
         (Request::Txn(txn), Body::Txn(expected), Body::Txn(found)) => {
-            let requests = if expected.succeeded { &txn.then } else { &txn.otherwise };
+            let requests = if expected.succeeded {
+                &txn.then
+            } else {
+                &txn.otherwise
+            };
             let answers = expected.responses.iter().zip(&found.responses);
             expected.succeeded == found.succeeded
                 && expected.responses.len() == found.responses.len()
-                && requests.iter().zip(answers).all(|(r, (e, f))| agrees(r, e, f))
+                && requests
+                    .iter()
+                    .zip(answers)
+                    .all(|(r, (e, f))| agrees(r, e, f))
         }
         _ => expected == found,
     }

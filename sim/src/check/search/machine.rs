@@ -66,18 +66,27 @@ pub(super) struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// Prepares a search from `data` on.
     pub(super) fn new(operations: &[&'a Operation], data: Data) -> Machine<'a> {
-        let (unknown, mut known): (Vec<&Operation>, Vec<&Operation>) =
-            operations.iter().partition(|operation| operation.is_unknown());
+        let (unknown, mut known): (Vec<&Operation>, Vec<&Operation>) = operations
+            .iter()
+            .partition(|operation| operation.is_unknown());
         known.sort_by_key(|operation| (operation.invoked, operation.id));
         let mut classes: BTreeMap<&Request, Vec<&Operation>> = BTreeMap::new();
         for operation in unknown {
-            classes.entry(&operation.request).or_default().push(operation);
+            classes
+                .entry(&operation.request)
+                .or_default()
+                .push(operation);
         }
         let class = |(request, mut members): (&'a Request, Vec<&'a Operation>)| {
             members.sort_by_key(|operation| (operation.invoked, operation.id));
             Class { request, members }
         };
-        let now = Situation { data, oldest: 0, ahead: Vec::new(), used: OrdMap::new() };
+        let now = Situation {
+            data,
+            oldest: 0,
+            ahead: Vec::new(),
+            used: OrdMap::new(),
+        };
         Machine {
             known,
             classes: classes.into_iter().map(class).collect(),
@@ -106,7 +115,11 @@ impl<'a> Machine<'a> {
             if self.is_new() {
                 let candidates = self.candidates(steps_left);
                 let (situation, trail) = (self.now.clone(), self.trail.len());
-                self.stack.push(Frame { situation, trail, candidates });
+                self.stack.push(Frame {
+                    situation,
+                    trail,
+                    candidates,
+                });
             }
             if !self.go_on() {
                 if self.incomplete {
@@ -122,7 +135,10 @@ impl<'a> Machine<'a> {
     /// in flight then.
     pub(super) fn deepest(&self) -> (usize, Vec<&'a Operation>) {
         let (open, _) = self.open(&self.deepest);
-        (self.deepest.progress(), open.into_iter().map(|index| self.known[index]).collect())
+        (
+            self.deepest.progress(),
+            open.into_iter().map(|index| self.known[index]).collect(),
+        )
     }
 
     /// The operations that may come next by real time, and the least return of all that remain.
@@ -184,7 +200,11 @@ impl<'a> Machine<'a> {
         }
         for (number, class) in self.classes.iter().enumerate() {
             let used = self.now.used.get(&number).copied().unwrap_or(0);
-            if class.members.get(used).is_none_or(|member| member.invoked > least) {
+            if class
+                .members
+                .get(used)
+                .is_none_or(|member| member.invoked > least)
+            {
                 continue;
             }
             let mut decisions = Decisions::default();

@@ -62,7 +62,11 @@ pub fn check(history: &History, options: &Options<'_>) -> Verdict<Certificate> {
     let explained = steps.iter().filter(|step| known(step)).count() as u64;
     statistics.unknown_executed = explained - statistics.judged;
     statistics.lease_expiries = steps.len() as u64 - explained;
-    let certificate = Certificate { kind: Kind::Data, steps, statistics };
+    let certificate = Certificate {
+        kind: Kind::Data,
+        steps,
+        statistics,
+    };
     match certificate::verify(history, &certificate) {
         Ok(()) => Verdict::Ok(certificate),
         Err(problem) => {
@@ -83,11 +87,18 @@ fn is_judged(operation: &Operation) -> bool {
 
 fn statistics(history: &History, judged: &[&Operation]) -> Statistics {
     let count = |test: &dyn Fn(&Operation) -> bool| {
-        history.operations.iter().filter(|operation| test(operation)).count() as u64
+        history
+            .operations
+            .iter()
+            .filter(|operation| test(operation))
+            .count() as u64
     };
     let unknown = count(&|operation| operation.is_unknown());
     let serializable = count(&|o| !o.is_unknown() && o.request.is_serializable());
-    let known = judged.iter().filter(|operation| !operation.is_unknown()).count() as u64;
+    let known = judged
+        .iter()
+        .filter(|operation| !operation.is_unknown())
+        .count() as u64;
     let operations = history.operations.len() as u64;
     Statistics {
         operations,
@@ -144,7 +155,10 @@ fn only_key(request: &Request) -> Option<&Bytes> {
         Request::Put(put) => (put.lease == 0).then_some(&put.key),
         Request::Delete(delete) => delete.range_end.is_empty().then_some(&delete.key),
         Request::Txn(txn) => {
-            let compared = txn.compare.iter().map(|c| c.range_end.is_empty().then_some(&c.key));
+            let compared = txn
+                .compare
+                .iter()
+                .map(|c| c.range_end.is_empty().then_some(&c.key));
             let inner = txn.then.iter().chain(&txn.otherwise).map(only_key);
             let mut keys = compared.chain(inner);
             let first = keys.next()??;
@@ -159,8 +173,11 @@ fn merge(history: &History, mut orders: Vec<Vec<Step>>) -> Vec<Step> {
     if orders.len() == 1 {
         return orders.pop().unwrap_or_default();
     }
-    let invoked: BTreeMap<u64, u64> =
-        history.operations.iter().map(|operation| (operation.id, operation.invoked)).collect();
+    let invoked: BTreeMap<u64, u64> = history
+        .operations
+        .iter()
+        .map(|operation| (operation.id, operation.invoked))
+        .collect();
     let mut points = Vec::new();
     for order in orders {
         let mut point = 0;
@@ -178,11 +195,20 @@ fn merge(history: &History, mut orders: Vec<Vec<Step>>) -> Vec<Step> {
 /// Judges the part of a history around a counterexample again, with revisions ignored: is the data
 /// wrong, or only what is said about revisions?
 pub(super) fn second_opinion(history: &History, counterexample: &Counterexample) -> String {
-    let Some(end) = counterexample.operations.iter().filter_map(|o| o.returned).max() else {
+    let Some(end) = counterexample
+        .operations
+        .iter()
+        .filter_map(|o| o.returned)
+        .max()
+    else {
         return "not judged: no operation of the counterexample returned".to_owned();
     };
-    let mut window: Vec<Operation> =
-        history.operations.iter().filter(|o| o.invoked <= end && is_judged(o)).cloned().collect();
+    let mut window: Vec<Operation> = history
+        .operations
+        .iter()
+        .filter(|o| o.invoked <= end && is_judged(o))
+        .cloned()
+        .collect();
     for operation in &mut window {
         if operation.returned.is_none_or(|returned| returned > end) {
             operation.outcome = Outcome::Unknown("after the window".to_owned());
@@ -191,19 +217,32 @@ pub(super) fn second_opinion(history: &History, counterexample: &Counterexample)
     let mut data = Data::default();
     let mut from = String::new();
     if window.len() > SECOND_OPINION_OPERATIONS_MAX {
-        let ids: Vec<u64> = counterexample.operations.iter().map(|witness| witness.id).collect();
+        let ids: Vec<u64> = counterexample
+            .operations
+            .iter()
+            .map(|witness| witness.id)
+            .collect();
         let Some((start, revision)) = cut(&mut window, &ids) else {
             return "not judged: too many operations lead up to the conflict".to_owned();
         };
         data = start;
         from = format!(" from revision {revision} on");
     }
-    let window: Vec<&Operation> = window.iter().filter(|operation| is_judged(operation)).collect();
+    let window: Vec<&Operation> = window
+        .iter()
+        .filter(|operation| is_judged(operation))
+        .collect();
     let mut steps_left = SECOND_OPINION_STEPS_MAX;
     let machine = Machine::new(&window, data);
-    let what = format!("{} operations{from} up to {}", window.len(), display_seconds(end));
+    let what = format!(
+        "{} operations{from} up to {}",
+        window.len(),
+        display_seconds(end)
+    );
     match solve(machine, &window, &mut steps_left) {
-        Verdict::Ok(_) => format!("the data of {what} can be put in order: the revisions are wrong"),
+        Verdict::Ok(_) => {
+            format!("the data of {what} can be put in order: the revisions are wrong")
+        }
         Verdict::Violation(_) => {
             format!("no order explains the data of {what} either: the data is wrong")
         }
@@ -215,7 +254,9 @@ pub(super) fn second_opinion(history: &History, counterexample: &Counterexample)
 /// to, if every revision so far has a writer of known outcome.
 fn cut(window: &mut Vec<Operation>, ids: &[u64]) -> Option<(Data, i64)> {
     let revision = |operation: &Operation| operation.response().map(|response| response.revision);
-    let conflict = window.iter().filter(|operation| ids.contains(&operation.id));
+    let conflict = window
+        .iter()
+        .filter(|operation| ids.contains(&operation.id));
     let last = conflict.filter_map(revision).min()? - SECOND_OPINION_REVISIONS;
     let is_writer = |o: &&Operation| o.response().is_some_and(|r| r.body.is_effect());
     let mut writers: Vec<&Operation> = window.iter().filter(is_writer).collect();

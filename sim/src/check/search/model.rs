@@ -82,7 +82,9 @@ impl Data {
 
     fn delete(&mut self, delete: &Delete) -> Vec<(Bytes, Held)> {
         let gone = within(&self.keys, &delete.key, &delete.range_end);
-        let gone: Vec<_> = gone.map(|(key, held)| (key.clone(), held.clone())).collect();
+        let gone: Vec<_> = gone
+            .map(|(key, held)| (key.clone(), held.clone()))
+            .collect();
         self.drop_all(&gone);
         gone
     }
@@ -97,7 +99,9 @@ impl Data {
     /// Ends a lease.
     pub(super) fn expire(&mut self, lease: i64) {
         let attached = self.keys.iter().filter(|(_, held)| held.1 == lease);
-        let gone: Vec<_> = attached.map(|(key, held)| (key.clone(), held.clone())).collect();
+        let gone: Vec<_> = attached
+            .map(|(key, held)| (key.clone(), held.clone()))
+            .collect();
         self.drop_all(&gone);
     }
 
@@ -125,18 +129,28 @@ impl Data {
             }
             (Request::Put(put), body @ (None | Some(Body::Put(_)))) => {
                 let old = self.put(put);
-                let Some(Body::Put(body)) = body else { return true };
+                let Some(Body::Put(body)) = body else {
+                    return true;
+                };
                 let old = old.filter(|_| put.prev_kv);
                 old.is_some() == body.previous.is_some()
-                    && old.iter().zip(&body.previous).all(|(old, kv)| is_shown(&put.key, old, kv))
+                    && old
+                        .iter()
+                        .zip(&body.previous)
+                        .all(|(old, kv)| is_shown(&put.key, old, kv))
             }
             (Request::Delete(delete), body @ (None | Some(Body::Delete(_)))) => {
                 let gone = self.delete(delete);
-                let Some(Body::Delete(body)) = body else { return true };
+                let Some(Body::Delete(body)) = body else {
+                    return true;
+                };
                 let shown = if delete.prev_kv { &gone[..] } else { &[] };
                 i64::try_from(gone.len()) == Ok(body.deleted)
                     && shown.len() == body.previous.len()
-                    && shown.iter().zip(&body.previous).all(|((k, held), kv)| is_shown(k, held, kv))
+                    && shown
+                        .iter()
+                        .zip(&body.previous)
+                        .all(|((k, held), kv)| is_shown(k, held, kv))
             }
             (Request::Txn(txn), body @ (None | Some(Body::Txn(_)))) => {
                 self.transact(before, txn, body, decisions)
@@ -175,11 +189,17 @@ impl Data {
 
     fn is_content(&self, range: &Range, body: &RangeBody) -> bool {
         let limit = usize::try_from(range.limit).ok().filter(|limit| *limit > 0);
-        let limit = if range.count_only { 0 } else { limit.unwrap_or(usize::MAX) };
+        let limit = if range.count_only {
+            0
+        } else {
+            limit.unwrap_or(usize::MAX)
+        };
         let mut count = 0;
         for (key, held) in within(&self.keys, &range.key, &range.range_end) {
             if count < limit {
-                let Some(kv) = body.kvs.get(count) else { return false };
+                let Some(kv) = body.kvs.get(count) else {
+                    return false;
+                };
                 let right = if range.keys_only {
                     *key == kv.key && kv.value.is_empty() && (kv.lease == 0 || kv.lease == held.1)
                 } else {

@@ -35,7 +35,11 @@ impl Plan<'_> {
     /// `first` must come before `second`, but real time has it the other way round.
     pub(super) fn against_time(&self, first: Index, second: Index) -> Counterexample {
         let (a, b) = (self.operation(first), self.operation(second));
-        let revision = |index| self.operation(index).response().map(|response| response.revision);
+        let revision = |index| {
+            self.operation(index)
+                .response()
+                .map(|response| response.revision)
+        };
         let by = match (revision(first), revision(second)) {
             (Some(x), Some(y)) if x < y => format!(" by revision {x} < {y}"),
             (Some(x), Some(y)) if x == y && !matches!(a.request, Request::Compact(_)) => {
@@ -44,40 +48,54 @@ impl Plan<'_> {
             _ => String::new(),
         };
         let returned = b.returned.unwrap_or(u64::MAX);
-        start(format!("operations {} and {} each come before the other", a.id, b.id))
-            .with(a)
-            .with(b)
-            .because(format!(
-                "operation {} before operation {}{by}: {}, {}",
-                a.id,
-                b.id,
-                self.place(first),
-                self.place(second)
-            ))
-            .because(format!(
-                "operation {} before operation {} by real time: operation {} returned at {}, \
+        start(format!(
+            "operations {} and {} each come before the other",
+            a.id, b.id
+        ))
+        .with(a)
+        .with(b)
+        .because(format!(
+            "operation {} before operation {}{by}: {}, {}",
+            a.id,
+            b.id,
+            self.place(first),
+            self.place(second)
+        ))
+        .because(format!(
+            "operation {} before operation {} by real time: operation {} returned at {}, \
                  operation {} was called at {}",
-                b.id,
-                a.id,
-                b.id,
-                display_seconds(returned),
-                a.id,
-                display_seconds(a.invoked)
-            ))
+            b.id,
+            a.id,
+            b.id,
+            display_seconds(returned),
+            a.id,
+            display_seconds(a.invoked)
+        ))
     }
 
     /// An answer that differs from what the store held.
     pub(super) fn wrong_answer(&self, index: Index, mismatch: &Mismatch) -> Counterexample {
         let operation = self.operation(index);
-        let summary = format!("operation {} was answered wrongly: {}", operation.id, mismatch.what);
-        let mut counterexample =
-            start(summary).with(operation).instead(&mismatch.expected, &mismatch.found);
-        for revision in mismatch.revisions.into_iter().filter(|revision| *revision > 1) {
+        let summary = format!(
+            "operation {} was answered wrongly: {}",
+            operation.id, mismatch.what
+        );
+        let mut counterexample = start(summary)
+            .with(operation)
+            .instead(&mismatch.expected, &mismatch.found);
+        for revision in mismatch
+            .revisions
+            .into_iter()
+            .filter(|revision| *revision > 1)
+        {
             let reason = match self.writer(revision) {
                 Some(writer) if writer == index => continue,
                 Some(writer) => {
                     counterexample = counterexample.with(self.operation(writer));
-                    format!("revision {revision} was written by operation {}", self.operation(writer).id)
+                    format!(
+                        "revision {revision} was written by operation {}",
+                        self.operation(writer).id
+                    )
                 }
                 None if revision > self.last => format!("revision {revision} was never reached"),
                 None => format!("revision {revision} has no writer of known outcome"),
@@ -88,7 +106,11 @@ impl Plan<'_> {
     }
 
     /// A revision that exists, though nothing can have written it.
-    pub(super) fn nobody_wrote(&self, revision: i64, content: &[(String, String)]) -> Counterexample {
+    pub(super) fn nobody_wrote(
+        &self,
+        revision: i64,
+        content: &[(String, String)],
+    ) -> Counterexample {
         let summary = format!("no operation can have written revision {revision}");
         let mut counterexample = start(summary);
         for (key, value) in content {
@@ -108,12 +130,14 @@ impl Plan<'_> {
 
     /// The definite writers elsewhere of the same content: executed twice?
     pub(super) fn twins(&self, revision: i64, key: &[u8], value: &[u8]) -> Option<(i64, Index)> {
-        (2..=self.last).filter(|other| *other != revision).find_map(|other| {
-            let index = self.writer(other)?;
-            let operation = self.operation(index);
-            let body = &operation.response()?.body;
-            writes(&operation.request, body, key, value).then_some((other, index))
-        })
+        (2..=self.last)
+            .filter(|other| *other != revision)
+            .find_map(|other| {
+                let index = self.writer(other)?;
+                let operation = self.operation(index);
+                let body = &operation.response()?.body;
+                writes(&operation.request, body, key, value).then_some((other, index))
+            })
     }
 }
 
@@ -122,8 +146,15 @@ fn writes(request: &Request, body: &Body, key: &[u8], value: &[u8]) -> bool {
     match (request, body) {
         (Request::Put(put), _) => put.key == key && put.value == value,
         (Request::Txn(txn), Body::Txn(body)) => {
-            let requests = if body.succeeded { &txn.then } else { &txn.otherwise };
-            requests.iter().zip(&body.responses).any(|(r, b)| writes(r, b, key, value))
+            let requests = if body.succeeded {
+                &txn.then
+            } else {
+                &txn.otherwise
+            };
+            requests
+                .iter()
+                .zip(&body.responses)
+                .any(|(r, b)| writes(r, b, key, value))
         }
         _ => false,
     }

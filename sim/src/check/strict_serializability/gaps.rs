@@ -80,7 +80,9 @@ impl Gaps {
 
     /// Whether a class may have filled a gap, as far as pinning tells.
     pub(super) fn may_fill(&self, class: usize, revision: i64) -> bool {
-        self.classes[class].pinned.is_none_or(|pinned| pinned == revision)
+        self.classes[class]
+            .pinned
+            .is_none_or(|pinned| pinned == revision)
     }
 
     /// Whether a class may fill more than one gap.
@@ -89,9 +91,8 @@ impl Gaps {
     }
 
     fn collect_evidence(&mut self, plan: &Plan<'_>, known: Option<&KnownOrder>) {
-        let is_gap = |revision: i64| {
-            (2..=plan.last).contains(&revision) && plan.writer(revision).is_none()
-        };
+        let is_gap =
+            |revision: i64| (2..=plan.last).contains(&revision) && plan.writer(revision).is_none();
         for operation in plan.operations {
             let (Some(response), request) = (operation.response(), &operation.request) else {
                 continue;
@@ -137,8 +138,14 @@ impl Gaps {
             shown.extend(pairs.filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
         }
         // Where values are compared, or evidence was cut short, every value matters.
-        let compared = plan.operations.iter().any(|operation| compares_values(&operation.request))
-            || self.evidence.values().any(|evidence| evidence.seen.len() >= EVIDENCE_MAX);
+        let compared = plan
+            .operations
+            .iter()
+            .any(|operation| compares_values(&operation.request))
+            || self
+                .evidence
+                .values()
+                .any(|evidence| evidence.seen.len() >= EVIDENCE_MAX);
         let matters = |put: &Put| compared || shown.contains(&(put.key.clone(), put.value.clone()));
         let mut by_request: BTreeMap<Request, Vec<Index>> = BTreeMap::new();
         for index in &plan.unknown_writes {
@@ -147,7 +154,11 @@ impl Gaps {
         }
         for (request, mut members) in by_request {
             members.sort_by_key(|index| (plan.called(*index), *index));
-            self.classes.push(Class { request, members, pinned: None });
+            self.classes.push(Class {
+                request,
+                members,
+                pinned: None,
+            });
         }
     }
 
@@ -186,10 +197,15 @@ impl Evidence {
     /// Whether writing `records` agrees with all that is known.
     pub(super) fn allows(&self, records: &[crate::check::Record]) -> bool {
         if let Some(exact) = &self.exact {
-            let mut changes: Vec<_> =
-                records.iter().map(|record| (&record.key, &record.value)).collect();
+            let mut changes: Vec<_> = records
+                .iter()
+                .map(|record| (&record.key, &record.value))
+                .collect();
             changes.sort_unstable();
-            if !changes.into_iter().eq(exact.iter().map(|(key, value)| (key, value))) {
+            if !changes
+                .into_iter()
+                .eq(exact.iter().map(|(key, value)| (key, value)))
+            {
                 return false;
             }
         }
@@ -210,8 +226,16 @@ impl Evidence {
 fn simplify(request: &Request, matters: &impl Fn(&Put) -> bool) -> Request {
     match request {
         Request::Put(put) => {
-            let value = if matters(put) { put.value.clone() } else { wild() };
-            Request::Put(Put { value, prev_kv: false, ..put.clone() })
+            let value = if matters(put) {
+                put.value.clone()
+            } else {
+                wild()
+            };
+            Request::Put(Put {
+                value,
+                prev_kv: false,
+                ..put.clone()
+            })
         }
         Request::Delete(delete) => {
             let mut delete = delete.clone();
@@ -221,7 +245,9 @@ fn simplify(request: &Request, matters: &impl Fn(&Put) -> bool) -> Request {
         Request::Txn(txn) => {
             let simplify_all = |requests: &[Request]| {
                 // A read matters only in so far as it may be refused.
-                let kept = requests.iter().filter(|r| !matches!(r, Request::Range(r) if r.revision <= 0));
+                let kept = requests
+                    .iter()
+                    .filter(|r| !matches!(r, Request::Range(r) if r.revision <= 0));
                 kept.map(|request| simplify(request, matters)).collect()
             };
             Request::Txn(Txn {
@@ -238,15 +264,22 @@ fn collect_puts(request: &Request, puts: &mut BTreeSet<(Bytes, Bytes)>) {
     match request {
         Request::Put(put) => _ = puts.insert((put.key.clone(), put.value.clone())),
         Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).for_each(|request| collect_puts(request, puts));
+            txn.then
+                .iter()
+                .chain(&txn.otherwise)
+                .for_each(|request| collect_puts(request, puts));
         }
         _ => {}
     }
 }
 
 fn compares_values(request: &Request) -> bool {
-    let Request::Txn(txn) = request else { return false };
-    txn.compare.iter().any(|compare| matches!(compare.operand, Operand::Value(_)))
+    let Request::Txn(txn) = request else {
+        return false;
+    };
+    txn.compare
+        .iter()
+        .any(|compare| matches!(compare.operand, Operand::Value(_)))
         || txn.then.iter().chain(&txn.otherwise).any(compares_values)
 }
 

@@ -24,7 +24,8 @@
 //! when leases end (that is a matter of clocks; here the end of a lease is a change that may happen
 //! at any time while keys are attached to it). Compactions by the server itself must be recorded as
 //! operations of unknown outcome, or "compacted" is taken for a lie. Where a refusal "compacted"
-//! hangs on operations of unknown outcome in more than one way, the verdict may be Undetermined.
+//! hangs on operations of unknown outcome in more than one way, or a transaction of unknown outcome
+//! reads an old revision that was compacted some time, the verdict may be Undetermined.
 
 use super::certificate::{self, Certificate, Kind, Statistics};
 use super::{Options, Verdict, search};
@@ -74,7 +75,9 @@ pub(super) fn judge(
     };
     let gaps = Gaps::new(&plan, options.known_order);
     let mut replay = Replay::new(&plan, &order, &gaps);
-    let steps_max = options.steps_max.saturating_add(history.operations.len() as u64);
+    let steps_max = options
+        .steps_max
+        .saturating_add(history.operations.len() as u64);
     let fills = match replay.run(steps_max) {
         End::Explained(fills) => fills,
         End::Contradiction(counterexample) => return Verdict::Violation(counterexample),
@@ -97,9 +100,21 @@ pub(super) fn judge(
         Err(points::Problem::Undetermined(reason)) => return Verdict::Undetermined(reason),
     };
     let statistics = statistics(&plan, &fills, replay.steps);
-    let certificate = Certificate { kind: Kind::Revisions, steps, statistics };
+    let certificate = Certificate {
+        kind: Kind::Revisions,
+        steps,
+        statistics,
+    };
+    let reads_past = |(_, fill): &(i64, Fill)| match fill {
+        Fill::Operation(index) => plan.reads_past(*index),
+        Fill::Expiry(_) => false,
+    };
     match certificate::verify(history, &certificate) {
         Ok(()) => Verdict::Ok(certificate),
+        Err(_) if fills.iter().any(reads_past) => Verdict::Undetermined(
+            "a transaction of unknown outcome reads an old revision that may have been compacted"
+                .to_owned(),
+        ),
         Err(problem) => {
             Verdict::Undetermined(format!("the order found does not stand up: {problem}"))
         }
@@ -108,8 +123,15 @@ pub(super) fn judge(
 
 fn statistics(plan: &Plan<'_>, fills: &[(i64, Fill)], steps: u64) -> Statistics {
     let operations = plan.operations.len() as u64;
-    let unknown = plan.operations.iter().filter(|operation| operation.is_unknown()).count() as u64;
-    let expiries = fills.iter().filter(|(_, fill)| matches!(fill, Fill::Expiry(_))).count() as u64;
+    let unknown = plan
+        .operations
+        .iter()
+        .filter(|operation| operation.is_unknown())
+        .count() as u64;
+    let expiries = fills
+        .iter()
+        .filter(|(_, fill)| matches!(fill, Fill::Expiry(_)))
+        .count() as u64;
     Statistics {
         operations,
         judged: operations - unknown - plan.not_checked.serializable - plan.not_checked.failures,

@@ -19,7 +19,10 @@ pub(super) struct Deadline {
     pub(super) by: Index,
 }
 
-const NEVER: Deadline = Deadline { at: u64::MAX, by: Index::MAX };
+const NEVER: Deadline = Deadline {
+    at: u64::MAX,
+    by: Index::MAX,
+};
 
 impl Deadline {
     fn or(self, other: Deadline) -> Deadline {
@@ -46,8 +49,13 @@ impl Order {
         let chain = compaction_chain(plan, &mut deferred)?;
         let old_reads = old_read_deadlines(plan, &chain)?;
         let effective = |index: Index| {
-            let own = Deadline { at: plan.returned(index), by: index };
-            old_reads.get(&index).map_or(own, |deadline| own.or(*deadline))
+            let own = Deadline {
+                at: plan.returned(index),
+                by: index,
+            };
+            old_reads
+                .get(&index)
+                .map_or(own, |deadline| own.or(*deadline))
         };
         let mut future: Vec<_> = plan.future.clone();
         future.sort_unstable();
@@ -82,7 +90,10 @@ impl Order {
                 }
             }
         }
-        Ok(Order { deadlines, deferred })
+        Ok(Order {
+            deadlines,
+            deferred,
+        })
     }
 }
 
@@ -94,7 +105,10 @@ fn in_time_future(
     least: Deadline,
 ) -> Result<(), Box<Counterexample>> {
     let operation = plan.operation(index);
-    let told = format!("operation {} was told that revision {asked} is not there yet", operation.id);
+    let told = format!(
+        "operation {} was told that revision {asked} is not there yet",
+        operation.id
+    );
     if asked == 1 {
         let empty = "revision 1 is the empty store, and always there";
         return Err(explain::start(told).with(operation).because(empty).into());
@@ -111,7 +125,13 @@ fn compaction_chain(
     deferred: &mut Vec<(i64, Index)>,
 ) -> Result<Vec<(i64, Deadline)>, Box<Counterexample>> {
     let own = |(revision, index): &(i64, Index)| {
-        (*revision, Deadline { at: plan.returned(*index), by: *index })
+        (
+            *revision,
+            Deadline {
+                at: plan.returned(*index),
+                by: *index,
+            },
+        )
     };
     let mut chain: Vec<_> = plan.compactions.iter().map(own).collect();
     for (needs, index) in &plan.compacted {
@@ -119,7 +139,10 @@ fn compaction_chain(
         let may_explain = |(revision, unknown): &(i64, Index)| {
             revision >= needs
                 && plan.called(*unknown) <= returned
-                && plan.compactions.binary_search_by_key(revision, |known| known.0).is_err()
+                && plan
+                    .compactions
+                    .binary_search_by_key(revision, |known| known.0)
+                    .is_err()
         };
         if plan.unknown_compactions.iter().any(may_explain) {
             deferred.push((*needs, *index));
@@ -133,7 +156,10 @@ fn compaction_chain(
             );
             return Err(explain::start(summary).with(plan.operation(*index)).into());
         };
-        *deadline = deadline.or(Deadline { at: returned, by: *index });
+        *deadline = deadline.or(Deadline {
+            at: returned,
+            by: *index,
+        });
     }
     for later in (1..chain.len()).rev() {
         let deadline = chain[later].1;
@@ -155,7 +181,9 @@ fn old_read_deadlines(
     let mut deadlines = BTreeMap::new();
     for (index, oldest) in &plan.old_reads {
         let first = chain.partition_point(|(revision, _)| revision <= oldest);
-        let Some((_, deadline)) = chain.get(first) else { continue };
+        let Some((_, deadline)) = chain.get(first) else {
+            continue;
+        };
         if plan.called(*index) > deadline.at {
             return Err(plan.against_time(*index, deadline.by).into());
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::explain;
 use crate::check::{Counterexample, KnownOrder};
-use crate::history::{Failure, FailureClass, Operation, Outcome, Request};
+use crate::history::{Body, Failure, FailureClass, Operation, Outcome, Request};
 
 /// An index into the history's operations.
 pub(super) type Index = u32;
@@ -62,7 +62,7 @@ enum Role {
     UnknownCompaction(i64),
     Serializable,
     Failure,
-    /// Was told something about a revision that it did not name.
+    /// Got an answer of another kind, or was told something about a revision that it did not name.
     Nonsense,
     Nothing,
 }
@@ -75,8 +75,11 @@ fn role(operation: &Operation, with_serializable: bool) -> Role {
         }
         (Outcome::Unknown(_), request) if request.may_write() => Role::UnknownWrite,
         (Outcome::Unknown(_), _) => Role::Nothing,
-        (Outcome::Ok(_), Request::Compact(compact)) if compact.revision > 0 => {
-            Role::Compaction(compact.revision)
+        (Outcome::Ok(response), Request::Compact(compact)) if compact.revision > 0 => {
+            match response.body {
+                Body::Compact => Role::Compaction(compact.revision),
+                _ => Role::Nonsense,
+            }
         }
         (Outcome::Ok(_), Request::Compact(_)) => Role::Failure,
         (Outcome::Ok(_), _) if serializable && !with_serializable => Role::Serializable,
@@ -111,9 +114,11 @@ fn names_no_possible_revision(request: &Request) -> bool {
     match request {
         Request::Range(range) => range.revision < 0,
         Request::Compact(compact) => compact.revision <= 0,
-        Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).any(names_no_possible_revision)
-        }
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .any(names_no_possible_revision),
         Request::Put(_) | Request::Delete(_) => false,
     }
 }
@@ -123,9 +128,12 @@ fn revisions_asked(request: &Request) -> Vec<i64> {
     match request {
         Request::Range(range) if range.revision > 0 => vec![range.revision],
         Request::Compact(compact) if compact.revision > 0 => vec![compact.revision],
-        Request::Txn(txn) => {
-            txn.then.iter().chain(&txn.otherwise).flat_map(revisions_asked).collect()
-        }
+        Request::Txn(txn) => txn
+            .then
+            .iter()
+            .chain(&txn.otherwise)
+            .flat_map(revisions_asked)
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -186,12 +194,11 @@ impl<'a> Plan<'a> {
                 Role::Serializable => plan.not_checked.serializable += 1,
                 Role::Failure => plan.not_checked.failures += 1,
                 Role::Nonsense => {
-                    let summary =
-                        format!("operation {} was refused for no reason of its own", operation.id);
-                    return Err(explain::start(summary)
-                        .with(operation)
-                        .because("it names no revision that could be compacted or in the future")
-                        .into());
+                    let summary = format!(
+                        "operation {} got an answer to another question",
+                        operation.id
+                    );
+                    return Err(explain::start(summary).with(operation).into());
                 }
                 Role::Nothing => {}
             }
@@ -221,7 +228,11 @@ impl<'a> Plan<'a> {
                     .into());
             }
         }
-        if let Some(pair) = self.compactions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        if let Some(pair) = self
+            .compactions
+            .windows(2)
+            .find(|pair| pair[0].0 == pair[1].0)
+        {
             let summary = format!("revision {} was compacted twice", pair[0].0);
             return Err(explain::start(summary)
                 .with(self.operation(pair[0].1))
@@ -241,14 +252,22 @@ impl<'a> Plan<'a> {
         known: Option<&KnownOrder>,
     ) -> Result<(), Box<Counterexample>> {
         let seen = writers.iter().chain(readers).chain(&self.compactions).max();
-        self.last = seen.map_or(1, |seen| seen.0).max(known.map_or(1, |known| known.revision));
+        self.last = seen
+            .map_or(1, |seen| seen.0)
+            .max(known.map_or(1, |known| known.revision));
         let written: BTreeSet<i64> = match known {
             // Counting distinct revisions only matters when there may be too many of them.
             None if writers.len() as i64 >= self.last - 1 => BTreeSet::new(),
             _ => writers.iter().map(|writer| writer.0).collect(),
         };
-        let written = if written.is_empty() { writers.len() } else { written.len() };
-        let gaps = usize::try_from(self.last - 1).unwrap_or(usize::MAX).saturating_sub(written);
+        let written = if written.is_empty() {
+            writers.len()
+        } else {
+            written.len()
+        };
+        let gaps = usize::try_from(self.last - 1)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(written);
         let fillers = self.unknown_writes.len() + lease_count;
         // With the store's own records the replay finds the very revision that nobody wrote.
         let traceable = known.is_some() && gaps <= self.operations.len() + 1_000_000;
@@ -280,7 +299,12 @@ impl<'a> Plan<'a> {
                     .into());
             }
         }
-        self.gaps = self.writers.iter().skip(2).filter(|writer| writer.is_none()).count();
+        self.gaps = self
+            .writers
+            .iter()
+            .skip(2)
+            .filter(|writer| writer.is_none())
+            .count();
         Ok(())
     }
 
@@ -327,13 +351,21 @@ impl<'a> Plan<'a> {
 
     /// The definite writer of a revision.
     pub(super) fn writer(&self, revision: i64) -> Option<Index> {
-        self.writers.get(usize::try_from(revision).ok()?).copied().flatten()
+        self.writers
+            .get(usize::try_from(revision).ok()?)
+            .copied()
+            .flatten()
     }
 
     /// The operations that changed nothing at a revision, in the order of their invocation.
     pub(super) fn readers(&self, revision: i64) -> &[Index] {
         let slot = usize::try_from(revision).unwrap_or(0);
         &self.readers[self.reader_starts[slot] as usize..self.reader_starts[slot + 1] as usize]
+    }
+
+    /// Whether an operation names an old revision.
+    pub(super) fn reads_past(&self, index: Index) -> bool {
+        !revisions_asked(&self.operation(index).request).is_empty()
     }
 
     /// When an operation may take effect at the earliest.
@@ -353,5 +385,9 @@ impl<'a> Plan<'a> {
 
 /// A serializable read shows the past: it was true at some time before it was invoked, too.
 fn called(operation: &Operation) -> u64 {
-    if operation.request.is_serializable() { 0 } else { operation.invoked }
+    if operation.request.is_serializable() {
+        0
+    } else {
+        operation.invoked
+    }
 }

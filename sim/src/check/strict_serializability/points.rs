@@ -73,8 +73,12 @@ impl Points<'_, '_> {
     /// Writers and readers, revision by revision.
     fn place(&mut self, fills: &[(i64, Fill)]) {
         let plan = self.plan;
-        let wanted: Vec<i64> =
-            plan.compactions.iter().chain(&plan.unknown_compactions).map(|c| c.0).collect();
+        let wanted: Vec<i64> = plan
+            .compactions
+            .iter()
+            .chain(&plan.unknown_compactions)
+            .map(|c| c.0)
+            .collect();
         let wanted: std::collections::BTreeSet<i64> = wanted.into_iter().collect();
         let mut future = plan.future.clone();
         future.sort_unstable();
@@ -84,7 +88,8 @@ impl Points<'_, '_> {
         for revision in 1..=plan.last {
             while let Some((_, index)) = future.next_if(|(asked, _)| *asked <= revision) {
                 point = point.max(plan.called(index));
-                self.steps.push((plan.called(index), Rank::Future, self.id(index)));
+                self.steps
+                    .push((plan.called(index), Rank::Future, self.id(index)));
             }
             if let Some(writer) = plan.writer(revision) {
                 self.put(writer, &mut point);
@@ -105,7 +110,8 @@ impl Points<'_, '_> {
             }
         }
         for (_, index) in future {
-            self.steps.push((plan.called(index), Rank::Future, self.id(index)));
+            self.steps
+                .push((plan.called(index), Rank::Future, self.id(index)));
         }
     }
 
@@ -139,7 +145,9 @@ impl Points<'_, '_> {
         let definite = points.len();
         for (revision, index) in &plan.unknown_compactions {
             let before = points[..definite].partition_point(|known| known.0 < *revision);
-            let taken = points[..definite].get(before).is_some_and(|known| known.0 == *revision);
+            let taken = points[..definite]
+                .get(before)
+                .is_some_and(|known| known.0 == *revision);
             if !taken && self.written.contains_key(revision) {
                 let chain = before.checked_sub(1).map_or(0, |last| points[last].1);
                 let point = self.earliest(*revision, *index).max(chain);
@@ -149,7 +157,10 @@ impl Points<'_, '_> {
         let mut needed = vec![true; definite];
         needed.resize(points.len(), false);
         for (needs, index) in &order.deferred {
-            let able = points.iter().enumerate().filter(|(_, able)| able.0 >= *needs);
+            let able = points
+                .iter()
+                .enumerate()
+                .filter(|(_, able)| able.0 >= *needs);
             let first = able.min_by_key(|(_, able)| (able.1, !able.3));
             match first {
                 Some((at, able)) if able.1 <= plan.returned(*index) => needed[at] = true,
@@ -159,10 +170,12 @@ impl Points<'_, '_> {
         for ((revision, point, index, _), _) in
             points.iter().zip(&needed).filter(|(_, needed)| **needed)
         {
-            self.steps.push((*point, Rank::Compaction(*revision), self.id(*index)));
+            self.steps
+                .push((*point, Rank::Compaction(*revision), self.id(*index)));
         }
         for (_, index) in &plan.compacted {
-            self.steps.push((plan.returned(*index), Rank::Compacted, self.id(*index)));
+            self.steps
+                .push((plan.returned(*index), Rank::Compacted, self.id(*index)));
         }
         Ok(())
     }
@@ -170,7 +183,11 @@ impl Points<'_, '_> {
     /// When a compaction may take effect: after its revision is written and the last read of what
     /// it forgets.
     fn earliest(&self, revision: i64, index: Index) -> u64 {
-        let read = self.old_reads.range(..revision).next_back().map_or(0, |(_, point)| *point);
+        let read = self
+            .old_reads
+            .range(..revision)
+            .next_back()
+            .map_or(0, |(_, point)| *point);
         let written = self.written.get(&revision).copied().unwrap_or(0);
         self.plan.called(index).max(read).max(written)
     }
@@ -182,11 +199,15 @@ impl Points<'_, '_> {
              happened by then",
             operation.id
         );
-        let beyond = self.plan.unknown_compactions.iter().any(|(revision, unknown)| {
-            *revision >= needs
-                && *revision > self.plan.last
-                && self.plan.called(*unknown) <= self.plan.returned(index)
-        });
+        let beyond = self
+            .plan
+            .unknown_compactions
+            .iter()
+            .any(|(revision, unknown)| {
+                *revision >= needs
+                    && *revision > self.plan.last
+                    && self.plan.called(*unknown) <= self.plan.returned(index)
+            });
         if certain && !beyond {
             Problem::Violation(explain::start(summary).with(operation).into())
         } else {

@@ -163,7 +163,12 @@ impl<'p, 'a> Replay<'p, 'a> {
                 self.choices_made += 1;
                 let situation = self.now.clone();
                 let fills = self.fills.len();
-                self.choices.push(Choice { situation, fills, candidates, next: 1 });
+                self.choices.push(Choice {
+                    situation,
+                    fills,
+                    candidates,
+                    next: 1,
+                });
                 self.take(first);
                 Ok(())
             }
@@ -177,18 +182,31 @@ impl<'p, 'a> Replay<'p, 'a> {
             self.now.past.insert(revision, self.now.keys.clone());
         }
         let plan = self.plan;
-        plan.readers(revision).iter().try_for_each(|index| self.judge(*index, revision))
+        plan.readers(revision)
+            .iter()
+            .try_for_each(|index| self.judge(*index, revision))
     }
 
     fn judge(&mut self, index: Index, before: i64) -> Result<(), Failure> {
         self.steps += 1;
         let operation = self.plan.operation(index);
-        let Some(response) = operation.response() else { return Ok(()) };
+        let Some(response) = operation.response() else {
+            return Ok(());
+        };
         let past = &self.now.past;
         let past = |revision: i64| past.get(&revision).cloned();
-        let context = Context { before, revision: self.now.revision, past: &past };
-        judge(&mut self.now.keys, &operation.request, &response.body, &context)
-            .map_err(|mismatch| Failure::Wrong(index, mismatch))
+        let context = Context {
+            before,
+            revision: self.now.revision,
+            past: &past,
+        };
+        judge(
+            &mut self.now.keys,
+            &operation.request,
+            &response.body,
+            &context,
+        )
+        .map_err(|mismatch| Failure::Wrong(index, mismatch))
     }
 
     /// Whatever may have written the current revision.
@@ -215,7 +233,10 @@ impl<'p, 'a> Replay<'p, 'a> {
             let leases: BTreeSet<i64> = self.now.keys.values().map(|entry| entry.lease).collect();
             for lease in leases.into_iter().filter(|lease| *lease != 0) {
                 self.steps += 1;
-                found.push((Filler::Expiry(lease), expire(&mut self.now.keys.clone(), lease)));
+                found.push((
+                    Filler::Expiry(lease),
+                    expire(&mut self.now.keys.clone(), lease),
+                ));
             }
         }
         if let Some(evidence) = self.gaps.evidence(revision) {
@@ -271,7 +292,11 @@ impl<'p, 'a> Replay<'p, 'a> {
                 if self.gaps.is_loose(class) {
                     self.now.used_loose.insert(class, *used);
                 }
-                apply(&mut self.now.keys, &self.gaps.classes[class].request, revision - 1);
+                apply(
+                    &mut self.now.keys,
+                    &self.gaps.classes[class].request,
+                    revision - 1,
+                );
             }
             Filler::Expiry(lease) => _ = expire(&mut self.now.keys, lease),
         }
@@ -294,7 +319,10 @@ impl<'p, 'a> Replay<'p, 'a> {
                 return true;
             }
             let hash = choice.situation.hash();
-            self.hopeless.entry(hash).or_default().push(choice.situation);
+            self.hopeless
+                .entry(hash)
+                .or_default()
+                .push(choice.situation);
         }
         false
     }
@@ -309,7 +337,11 @@ impl<'p, 'a> Replay<'p, 'a> {
         if matches!(failure, Failure::Hopeless) {
             return;
         }
-        if self.deepest.as_ref().is_none_or(|(revision, _)| *revision < self.now.revision) {
+        if self
+            .deepest
+            .as_ref()
+            .is_none_or(|(revision, _)| *revision < self.now.revision)
+        {
             self.deepest = Some((self.now.revision, failure));
         }
     }
@@ -340,13 +372,15 @@ impl<'p, 'a> Replay<'p, 'a> {
             .flat_map(|evidence| evidence.exact.iter().flatten().chain(&evidence.seen))
             .collect();
         let shown = |value: &Option<Bytes>| value.as_ref().map_or("?".to_owned(), display_short);
-        let content: BTreeSet<_> =
-            pairs.iter().map(|(key, value)| (display_short(key), shown(value))).collect();
+        let content: BTreeSet<_> = pairs
+            .iter()
+            .map(|(key, value)| (display_short(key), shown(value)))
+            .collect();
         let content: Vec<_> = content.into_iter().collect();
         let mut counterexample = self.plan.nobody_wrote(revision, &content);
-        let twin = pairs.iter().find_map(|(key, value)| {
-            self.plan.twins(revision, key, value.as_ref()?)
-        });
+        let twin = pairs
+            .iter()
+            .find_map(|(key, value)| self.plan.twins(revision, key, value.as_ref()?));
         if let Some((first, index)) = twin {
             let operation = self.plan.operation(index);
             counterexample = counterexample.with(operation).because(format!(
@@ -373,8 +407,12 @@ impl Situation {
             && self.keys == other.keys
             && self.used_loose == other.used_loose
             && self.past.len() == other.past.len()
-            && self.past.iter().zip(other.past.iter()).all(|(mine, theirs)| {
-                mine.0 == theirs.0 && (mine.1.ptr_eq(theirs.1) || mine.1 == theirs.1)
-            })
+            && self
+                .past
+                .iter()
+                .zip(other.past.iter())
+                .all(|(mine, theirs)| {
+                    mine.0 == theirs.0 && (mine.1.ptr_eq(theirs.1) || mine.1 == theirs.1)
+                })
     }
 }

@@ -1,1 +1,326 @@
-//! x
+//! What remains after an allowed loss must still be strictly serializable: before it, and after.
+//!
+//! A power loss that takes acknowledged writes rolls the store back to some revision `v` it had
+//! passed. Up to the power loss clients saw one line of revisions, from then on another that leaves
+//! it at `v`. So a history with an allowed loss is judged piecewise:
+//!
+//! - **Before each power loss**, [`until`]: everything that had returned by then, the lost writes
+//!   included; what was in flight is of unknown outcome. Nothing was lost yet, so this must be
+//!   strictly serializable as it is.
+//! - **Overall**, [`without_lost`]: the surviving line. Left out is what belongs to the other one:
+//!   the lost writes, and whatever returned before the power loss with a revision beyond `v`, unless
+//!   it is older than the promise lets a loss reach. Compactions acknowledged before the power loss
+//!   may have been rolled back, so their outcome becomes unknown; "compacted" before it is dropped.
+//!
+//! Why that is sound: nothing is left out of both pieces. What is dropped from the surviving line
+//! returned before a power loss, and is judged there. The only thing given up is that the line goes
+//! on beyond `v`, and that is what the promise allows.
+//!
+//! How `v` is found: every acknowledged write is known to be present or lost ([`super::loss`]), and
+//! what survives is a prefix. So `v` is at least the last present write that was acknowledged before
+//! the power loss and precedes the first lost one; that bound is used. It may be lower than the
+//! truth when operations of unknown outcome wrote the revisions between, and then reads of those
+//! revisions are judged before the loss only.
+//!
+//! Operations of unknown outcome stay in both pieces: one may have been executed before the loss
+//! and rolled back, or survived, or come later. Unknown fits all of them.
+//!
+//! What cannot be decided: an operation *in flight* at the power loss that saw a revision beyond
+//! `v` belongs to either line. It is judged with the surviving one; if only that makes it fail, the
+//! verdict is Undetermined. The same for writes whose fate compaction hides.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::certificate::Certificate;
+use super::loss::{Fate, LostWrite, PowerLoss, Promise, fate, survey};
+use super::{KnownOrder, Options, Verdict, strict_serializability};
+use crate::history::{
+    FailureClass, History, Nanoseconds, Operation, Outcome, Request, display_seconds,
+};
+
+/// A history without what a loss took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remaining {
+    /// What belongs to the surviving line, as far as can be told.
+    pub history: History,
+    /// Operations left out: lost writes, and what saw them.
+    pub dropped: BTreeSet<u64>,
+    /// Operations in [`Remaining::history`] that may not belong to the surviving line.
+    pub undecided: BTreeSet<u64>,
+}
+
+/// That all pieces of a history with an allowed loss are strictly serializable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AfterLoss {
+    /// The order of the surviving line.
+    pub certificate: Certificate,
+    /// Operations that are judged only up to a power loss.
+    pub rolled_back: usize,
+    /// What the certificate explains: the surviving line. Serializable reads are to be judged in it.
+    #[serde(skip)]
+    pub history: History,
+}
+
+impl fmt::Display for AfterLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            certificate,
+            rolled_back,
+            ..
+        } = self;
+        write!(
+            f,
+            "{certificate}; {rolled_back} operations judged only up to a power loss"
+        )
+    }
+}
+
+/// Judges a history piecewise. Without losses, or where the promise allows none, this is
+/// [`strict_serializability::check`].
+pub fn check(
+    history: &History,
+    known: &KnownOrder,
+    power_losses: &[PowerLoss],
+    promise: Promise,
+    options: &Options<'_>,
+) -> Verdict<AfterLoss> {
+    let report = survey(history, known, power_losses);
+    let allowed = !power_losses.is_empty() && promise != Promise::NeverLost;
+    let options = Options {
+        known_order: Some(known),
+        ..*options
+    };
+    let whole = |certificate| AfterLoss {
+        certificate,
+        rolled_back: 0,
+        history: history.clone(),
+    };
+    if !allowed || report.lost.iter().any(|lost| !promise.allows(lost)) {
+        return strict_serializability::check(history, &options).map(whole);
+    }
+    let took = |loss: &&PowerLoss| {
+        report
+            .lost
+            .iter()
+            .any(|lost| lost.power_loss == Some(loss.at))
+    };
+    let taking: Vec<&PowerLoss> = power_losses.iter().filter(took).collect();
+    let first = pieces(history, known, &taking, &report.lost, promise, &options);
+    if first.is_ok() || taking.len() == power_losses.len() {
+        return first;
+    }
+    // A power loss that took no acknowledged write may have taken one that was only seen.
+    let all: Vec<&PowerLoss> = power_losses.iter().collect();
+    match pieces(history, known, &all, &report.lost, promise, &options) {
+        Verdict::Violation(_) => first,
+        second => second,
+    }
+}
+
+fn pieces(
+    history: &History,
+    known: &KnownOrder,
+    power_losses: &[&PowerLoss],
+    lost: &[LostWrite],
+    promise: Promise,
+    options: &Options<'_>,
+) -> Verdict<AfterLoss> {
+    let mut power_losses = power_losses.to_vec();
+    power_losses.sort_by_key(|loss| loss.at);
+    for (index, loss) in power_losses.iter().enumerate() {
+        let before = remaining(history, known, &power_losses[..index], lost, promise);
+        let piece = until(&before.history, loss.at);
+        let survived = known_until(known, surviving(history, known, loss.at, lost));
+        let options = Options {
+            known_order: Some(&survived),
+            ..*options
+        };
+        match judge(&piece, &before.undecided, &options) {
+            Verdict::Ok(_) => {}
+            Verdict::Violation(mut counterexample) => {
+                let at = display_seconds(loss.at);
+                counterexample
+                    .reasons
+                    .push(format!("all of that before power was lost at {at}"));
+                return Verdict::Violation(counterexample);
+            }
+            Verdict::Undetermined(reason) => return Verdict::Undetermined(reason),
+        }
+    }
+    let after = remaining(history, known, &power_losses, lost, promise);
+    let rolled_back = after.dropped.len();
+    judge(&after.history, &after.undecided, options).map(|certificate| AfterLoss {
+        certificate,
+        rolled_back,
+        history: after.history,
+    })
+}
+
+/// Judges a piece; only what holds without the undecided operations too is called a violation.
+fn judge(
+    history: &History,
+    undecided: &BTreeSet<u64>,
+    options: &Options<'_>,
+) -> Verdict<Certificate> {
+    let verdict = strict_serializability::check(history, options);
+    if undecided.is_empty() || !verdict.is_violation() {
+        return verdict;
+    }
+    let decided = |operation: &&Operation| !undecided.contains(&operation.id);
+    let operations = history.operations.iter().filter(decided).cloned().collect();
+    match strict_serializability::check(&History { operations }, options) {
+        Verdict::Ok(_) => Verdict::Undetermined(format!(
+            "{} operations may belong to what was lost or to what remained; with the latter alone \
+             they do not agree",
+            undecided.len()
+        )),
+        verdict => verdict,
+    }
+}
+
+/// The history as it stood when power was lost: what had returned, and what was in flight.
+pub fn until(history: &History, at: Nanoseconds) -> History {
+    let started = history
+        .operations
+        .iter()
+        .filter(|operation| operation.invoked < at);
+    let cut = |operation: &Operation| {
+        let mut operation = operation.clone();
+        if !operation.is_unknown() && operation.returned.is_none_or(|returned| returned > at) {
+            operation.returned = None;
+            operation.outcome = Outcome::Unknown("in flight when power was lost".to_owned());
+        }
+        operation
+    };
+    History {
+        operations: started.map(cut).collect(),
+    }
+}
+
+/// The history without what the power losses took, as the promise allows.
+pub fn without_lost(
+    history: &History,
+    known: &KnownOrder,
+    power_losses: &[PowerLoss],
+    promise: Promise,
+) -> Remaining {
+    let lost = survey(history, known, power_losses).lost;
+    let took = |loss: &&PowerLoss| lost.iter().any(|lost| lost.power_loss == Some(loss.at));
+    let taking: Vec<&PowerLoss> = power_losses.iter().filter(took).collect();
+    remaining(history, known, &taking, &lost, promise)
+}
+
+fn remaining(
+    history: &History,
+    known: &KnownOrder,
+    power_losses: &[&PowerLoss],
+    lost: &[LostWrite],
+    promise: Promise,
+) -> Remaining {
+    let mut left = Remaining {
+        history: history.clone(),
+        ..Remaining::default()
+    };
+    for loss in power_losses {
+        let survived = surviving(history, known, loss.at, lost);
+        let taken = lost.iter().filter(|lost| lost.power_loss == Some(loss.at));
+        left.dropped.extend(
+            taken
+                .filter(|lost| promise.allows(lost))
+                .map(|lost| lost.id),
+        );
+        for operation in &mut left.history.operations {
+            if left.dropped.contains(&operation.id) {
+                continue;
+            }
+            match belongs(operation, known, loss.at, survived, promise) {
+                Line::Surviving => {}
+                Line::Either => _ = left.undecided.insert(operation.id),
+                Line::Lost => _ = left.dropped.insert(operation.id),
+                Line::Open => {
+                    operation.returned = None;
+                    operation.outcome = Outcome::Unknown(
+                        "may have been rolled back when power was lost".to_owned(),
+                    );
+                }
+            }
+        }
+    }
+    let dropped = &left.dropped;
+    left.history
+        .operations
+        .retain(|operation| !dropped.contains(&operation.id));
+    left.undecided.retain(|id| !dropped.contains(id));
+    left
+}
+
+/// The last revision that certainly survived a power loss.
+fn surviving(history: &History, known: &KnownOrder, at: Nanoseconds, lost: &[LostWrite]) -> i64 {
+    let taken = lost.iter().filter(|lost| lost.power_loss == Some(at));
+    let first_lost = taken.map(|lost| lost.revision).min().unwrap_or(i64::MAX);
+    let present = history.operations.iter().filter_map(|operation| {
+        let response = operation
+            .response()
+            .filter(|response| response.body.is_effect())?;
+        let before = operation.returned.is_some_and(|returned| returned <= at);
+        let candidate = before && response.revision < first_lost;
+        (candidate && fate(operation, known) == Fate::Present).then_some(response.revision)
+    });
+    present.max().unwrap_or(1)
+}
+
+fn known_until(known: &KnownOrder, revision: i64) -> KnownOrder {
+    KnownOrder {
+        compacted: known.compacted,
+        revision: known.revision.min(revision),
+        records: known
+            .records
+            .range(..=revision)
+            .map(|(r, records)| (*r, records.clone()))
+            .collect(),
+    }
+}
+
+/// Which line of revisions an operation belongs to.
+enum Line {
+    Surviving,
+    Lost,
+    Either,
+    /// Its effect may or may not have been rolled back.
+    Open,
+}
+
+fn belongs(
+    operation: &Operation,
+    known: &KnownOrder,
+    at: Nanoseconds,
+    survived: i64,
+    promise: Promise,
+) -> Line {
+    let Some(returned) = operation.returned.filter(|_| operation.invoked < at) else {
+        return Line::Surviving;
+    };
+    let in_reach = match promise {
+        Promise::NeverLost => false,
+        Promise::LostAfterPowerLoss => true,
+        Promise::LostWithin(window) => returned.saturating_add(window) >= at,
+    };
+    match (&operation.outcome, &operation.request) {
+        (Outcome::Unknown(_), _) => Line::Surviving,
+        _ if !in_reach => Line::Surviving,
+        (Outcome::Ok(_), Request::Compact(_)) => Line::Open,
+        (Outcome::Failed(failure), _) if failure.class == FailureClass::Compacted => Line::Lost,
+        (Outcome::Failed(_), _) => Line::Surviving,
+        (Outcome::Ok(response), _) if response.revision <= survived => Line::Surviving,
+        (Outcome::Ok(response), _) if response.body.is_effect() => match fate(operation, known) {
+            Fate::NotChecked => Line::Either,
+            // A lost write that the promise does not allow stays, and fails.
+            Fate::Present | Fate::Lost => Line::Surviving,
+        },
+        (Outcome::Ok(_), _) if returned <= at => Line::Lost,
+        (Outcome::Ok(_), _) => Line::Either,
+    }
+}

@@ -101,6 +101,9 @@ impl Store {
                 FailureClass::FutureRevision if revision > self.revision => Ok(()),
                 class => Err(format!("{class} is not true here")),
             },
+            Outcome::Ok(response) if response.body != Body::Compact => {
+                Err("the answer's kind differs".to_owned())
+            }
             _ if accepted => {
                 self.compacted = revision;
                 Ok(())

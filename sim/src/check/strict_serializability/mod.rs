@@ -24,7 +24,8 @@
 //! when leases end (that is a matter of clocks; here the end of a lease is a change that may happen
 //! at any time while keys are attached to it). Compactions by the server itself must be recorded as
 //! operations of unknown outcome, or "compacted" is taken for a lie. Where a refusal "compacted"
-//! hangs on operations of unknown outcome in more than one way, the verdict may be Undetermined.
+//! hangs on operations of unknown outcome in more than one way, or a transaction of unknown outcome
+//! reads an old revision that was compacted some time, the verdict may be Undetermined.
 
 use super::certificate::{self, Certificate, Kind, Statistics};
 use super::{Options, Verdict, search};
@@ -104,8 +105,16 @@ pub(super) fn judge(
         steps,
         statistics,
     };
+    let reads_past = |(_, fill): &(i64, Fill)| match fill {
+        Fill::Operation(index) => plan.reads_past(*index),
+        Fill::Expiry(_) => false,
+    };
     match certificate::verify(history, &certificate) {
         Ok(()) => Verdict::Ok(certificate),
+        Err(_) if fills.iter().any(reads_past) => Verdict::Undetermined(
+            "a transaction of unknown outcome reads an old revision that may have been compacted"
+                .to_owned(),
+        ),
         Err(problem) => {
             Verdict::Undetermined(format!("the order found does not stand up: {problem}"))
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::explain;
 use crate::check::{Counterexample, KnownOrder};
-use crate::history::{Failure, FailureClass, Operation, Outcome, Request};
+use crate::history::{Body, Failure, FailureClass, Operation, Outcome, Request};
 
 /// An index into the history's operations.
 pub(super) type Index = u32;
@@ -62,7 +62,7 @@ enum Role {
     UnknownCompaction(i64),
     Serializable,
     Failure,
-    /// Was told something about a revision that it did not name.
+    /// Got an answer of another kind, or was told something about a revision that it did not name.
     Nonsense,
     Nothing,
 }
@@ -75,8 +75,11 @@ fn role(operation: &Operation, with_serializable: bool) -> Role {
         }
         (Outcome::Unknown(_), request) if request.may_write() => Role::UnknownWrite,
         (Outcome::Unknown(_), _) => Role::Nothing,
-        (Outcome::Ok(_), Request::Compact(compact)) if compact.revision > 0 => {
-            Role::Compaction(compact.revision)
+        (Outcome::Ok(response), Request::Compact(compact)) if compact.revision > 0 => {
+            match response.body {
+                Body::Compact => Role::Compaction(compact.revision),
+                _ => Role::Nonsense,
+            }
         }
         (Outcome::Ok(_), Request::Compact(_)) => Role::Failure,
         (Outcome::Ok(_), _) if serializable && !with_serializable => Role::Serializable,
@@ -192,13 +195,10 @@ impl<'a> Plan<'a> {
                 Role::Failure => plan.not_checked.failures += 1,
                 Role::Nonsense => {
                     let summary = format!(
-                        "operation {} was refused for no reason of its own",
+                        "operation {} got an answer to another question",
                         operation.id
                     );
-                    return Err(explain::start(summary)
-                        .with(operation)
-                        .because("it names no revision that could be compacted or in the future")
-                        .into());
+                    return Err(explain::start(summary).with(operation).into());
                 }
                 Role::Nothing => {}
             }
@@ -361,6 +361,11 @@ impl<'a> Plan<'a> {
     pub(super) fn readers(&self, revision: i64) -> &[Index] {
         let slot = usize::try_from(revision).unwrap_or(0);
         &self.readers[self.reader_starts[slot] as usize..self.reader_starts[slot + 1] as usize]
+    }
+
+    /// Whether an operation names an old revision.
+    pub(super) fn reads_past(&self, index: Index) -> bool {
+        !revisions_asked(&self.operation(index).request).is_empty()
     }
 
     /// When an operation may take effect at the earliest.

@@ -16,6 +16,7 @@ use vetcd::host::{Host, TaskHandle};
 /// What the keys of a request ask the fake service to do.
 pub const HANG: &[u8] = b"hang";
 pub const NO_LEADER: &[u8] = b"no-leader";
+#[allow(dead_code, reason = "each test file uses its part")]
 pub const ECHO_SIZE: &[u8] = b"echo-size";
 
 /// Answers a range with the key itself; hangs and fails where the key asks for it.
@@ -96,7 +97,8 @@ impl Kv for FakeKv {
     }
 }
 
-/// A fake server on a free loopback port.
+/// A running fake server.
+#[allow(dead_code, reason = "each test file uses its part")]
 pub struct FakeServer {
     pub address: String,
     pub kv: FakeKv,
@@ -105,9 +107,15 @@ pub struct FakeServer {
     pub task: TaskHandle,
 }
 
-/// Starts a fake server through tonic's router, as the real one does.
+/// Starts a fake server on a free loopback port.
+#[allow(dead_code, reason = "each test file uses its part")]
 pub async fn start(host: &Arc<OsHost>, limits: ServeLimits) -> FakeServer {
-    let listener = host.listen("127.0.0.1:0").await.unwrap();
+    start_at(&(host.clone() as Arc<dyn Host>), "127.0.0.1:0", limits).await
+}
+
+/// Starts a fake server at `address` through tonic's router, as the real one does.
+pub async fn start_at(host: &Arc<dyn Host>, address: &str, limits: ServeLimits) -> FakeServer {
+    let listener = host.listen(address).await.unwrap();
     let address = listener.local_address();
     let kv = FakeKv::default();
     let service = KvServer::new(kv.clone()).max_decoding_message_size(64 << 20);

@@ -240,7 +240,10 @@ impl Core {
             pipe.position += count as u64;
             let position = pipe.position;
             self.acknowledge(id, end, count);
-            return Poll::Ready(Ok(self.delivered(id, end, count, position)));
+            return Poll::Ready({
+                self.delivered(id, end, count, position);
+                Ok(())
+            });
         }
         if finished || before == 0 {
             return Poll::Ready(Ok(()));

@@ -457,7 +457,7 @@ fn other_tasks_run_while_disk_work_takes_its_time() {
             })
         });
         world.wait_down(node).await;
-        
+
         *lock(&ticks)
     });
     // A name, a write, two syncs: 22 ms.
@@ -477,7 +477,7 @@ fn disk_operations_outside_of_disk_work_are_refused_with_a_reason() {
             })
         });
         world.wait_down(node).await;
-        
+
         lock(&said).clone()
     });
     assert!(

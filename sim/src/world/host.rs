@@ -112,8 +112,7 @@ impl Host for SimHost {
     }
 
     fn boot_id(&self) -> String {
-        let state = lock(&self.life.node.state);
-        format!("{}-{}", self.life.node.name, state.reboots)
+        self.world.boot_id(self.life.node_id())
     }
 
     fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>> {

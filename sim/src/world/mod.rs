@@ -218,8 +218,7 @@ impl World {
                 state.madsim = madsim.expect("a node stays known to the executor");
             }
             state.lives += 1;
-            state.reboots += u64::from(!state.powered);
-            state.powered = true;
+            state.boots += u64::from(!std::mem::replace(&mut state.powered, true));
             state.paused = false;
             node.set_life(Some(state.lives));
             state.madsim.clone()
@@ -295,6 +294,14 @@ impl World {
     /// Whether a process lives on `node` (paused or not).
     pub fn is_up(&self, node: NodeId) -> bool {
         self.node(node).life().is_some()
+    }
+
+    /// Identifies the present boot of the machine: changes exactly when it loses power and with it
+    /// the page cache.
+    pub fn boot_id(&self, id: NodeId) -> String {
+        let node = self.node(id);
+        let boots = lock(&node.state).boots;
+        format!("{}-boot-{boots}", node.name)
     }
 
     /// Completes when no process lives on `node`.

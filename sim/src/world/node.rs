@@ -39,8 +39,8 @@ pub(crate) struct NodeState {
     /// How many lives were started.
     pub(crate) lives: u64,
     pub(crate) powered: bool,
-    /// How often the machine was switched on again after losing power.
-    pub(crate) reboots: u64,
+    /// How often the machine was started, from 1.
+    pub(crate) boots: u64,
     pub(crate) paused: bool,
     pub(crate) madsim: NodeHandle,
     /// Tasks spawned since madsim's list of them was tidied.
@@ -60,8 +60,8 @@ impl Node {
     ) -> Node {
         let state = NodeState {
             lives: 0,
-            reboots: 0,
             powered: true,
+            boots: 1,
             paused: false,
             madsim,
             spawned: 0,

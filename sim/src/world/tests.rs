@@ -1,5 +1,7 @@
 //! Processes, clocks, panics, determinism and memory of whole runs.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,8 +40,8 @@ fn sleeps_are_exact_to_the_microsecond() {
             })
         });
         world.wait_down(node).await;
-        let spans = lock(&spans).clone();
-        spans
+
+        lock(&spans).clone()
     });
     assert_eq!(outcome.unwrap().output, [1, 10, 100, 999, 1500]);
 }
@@ -78,8 +80,8 @@ fn clocks_have_offsets_and_drift() {
         world.sleep(Duration::from_secs(5)).await;
         world.step_wall_clock(nodes[0], 2000);
         world.sleep(Duration::from_secs(10)).await;
-        let readings = lock(&readings).clone();
-        readings
+
+        lock(&readings).clone()
     });
     let expected = [
         (9090, 10_000, 10_000, (1000, 5)),
@@ -105,8 +107,8 @@ fn a_clock_that_is_slowed_down_never_jumps_and_never_wakes_early() {
         world.sleep(Duration::from_secs(5)).await;
         world.set_drift(node, -500_000);
         world.wait_down(node).await;
-        let result = *lock(&result);
-        result
+
+        *lock(&result)
     });
     assert_eq!(outcome.unwrap().output, (10_000, 15_000));
 }
@@ -146,6 +148,32 @@ fn a_pause_stops_a_process_and_a_resume_lets_it_go_on() {
     assert_eq!(counts[0], counts[1]);
     assert!(counts[2] >= counts[1] + 99);
     assert_eq!(counts[2], counts[3]);
+}
+
+#[test]
+fn the_boot_changes_with_a_power_loss_and_not_with_a_crash() {
+    let outcome = run(1, |world| async move {
+        let node = world.add_node("a", NodeConfig::default());
+        let idle = || {
+            world.start(node, |host| {
+                Box::pin(async move { host.sleep(MS * 9999).await })
+            })
+        };
+        let mut boots = Vec::new();
+        for round in 0..3 {
+            assert_eq!(idle(), round + 1);
+            boots.push(world.boot_id(node));
+            match round {
+                0 => world.crash(node),
+                _ => drop(world.power_loss(node, PowerLoss::lose_all())),
+            }
+        }
+        boots
+    });
+    assert_eq!(
+        outcome.unwrap().output,
+        ["a-boot-1", "a-boot-1", "a-boot-2"]
+    );
 }
 
 #[test]
@@ -264,8 +292,8 @@ fn entropy_differs_by_node_life_and_seed_and_repeats_with_the_seed() {
                     world.wait_down(node).await;
                 }
             }
-            let drawn = lock(&drawn).clone();
-            drawn
+
+            lock(&drawn).clone()
         })
         .unwrap()
         .output
@@ -541,7 +569,7 @@ fn resident_kib() -> u64 {
 #[test]
 fn runs_leave_no_memory_behind() {
     const MARK: &str = "VETCD_SIM_TEST_MEMORY";
-    const RUNS: u64 = 330;
+    const RUNS: u64 = 130;
     if std::env::var(MARK).is_ok() {
         for seed in 0..30 {
             busy_run(seed);

@@ -38,6 +38,7 @@ mod content;
 mod device;
 mod file;
 mod mount;
+mod names;
 mod power;
 #[cfg(test)]
 mod tests;

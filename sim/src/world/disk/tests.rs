@@ -1,5 +1,7 @@
 //! Each claim of the disk's fault model, shown to bite.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -455,8 +457,8 @@ fn other_tasks_run_while_disk_work_takes_its_time() {
             })
         });
         world.wait_down(node).await;
-        let ticks = *lock(&ticks);
-        ticks
+
+        *lock(&ticks)
     });
     // A name, a write, two syncs: 22 ms.
     assert!((20..23).contains(&outcome.unwrap().output));
@@ -475,8 +477,8 @@ fn disk_operations_outside_of_disk_work_are_refused_with_a_reason() {
             })
         });
         world.wait_down(node).await;
-        let said = lock(&said).clone();
-        said
+
+        lock(&said).clone()
     });
     assert!(
         outcome

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use vetcd::host::{Listener, Stream};
 
 use super::Network;
-use super::conns::Conn;
 use super::core::{Accepting, Core};
+use super::pipe::Conn;
 use super::stream::SimStream;
 use crate::world::NodeId;
 use crate::world::node::Life;

@@ -1,206 +1,14 @@
-//! Connections: two ends, two pipes of segments, and the kernel's reactions to what happens.
-//!
-//! Pipe `i` carries bytes from end `i` to end `1 - i`. A segment is in flight until its arrival
-//! time, then readable; a held segment has no arrival time yet. A reset is a time at which an end
-//! learns that its connection is gone; what arrived before it can still be read.
+//! The kernel's side of connections: reading, writing, closing, and what goes over the links.
 
-use std::collections::VecDeque;
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
 use super::core::Core;
+use super::pipe::{EndState, HELD, SEGMENT_MAX, Segment};
 use crate::world::NodeId;
-use crate::world::timeline::Timeline;
 use crate::world::trace::{EventKind, hash_bytes};
-
-/// The arrival time of a segment that is held by its sender's kernel.
-const HELD: u64 = u64::MAX;
-
-/// Writes of one instant share a segment up to this size.
-const SEGMENT_MAX: usize = 64 * 1024;
-
-pub(super) struct Conn {
-    pub(super) ends: [End; 2],
-    pipes: [Pipe; 2],
-}
-
-pub(super) struct End {
-    pub(super) node: NodeId,
-    pub(super) state: EndState,
-    /// FIN was written: the application may not write any more.
-    write_closed: bool,
-    /// When this end learns that the connection was reset.
-    reset_at_ns: Option<u64>,
-    /// Waits for room to write.
-    writer: Option<Waker>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EndState {
-    /// An application holds it (or will, once it accepts).
-    Open,
-    /// Closed; the kernel still delivers what was written.
-    Closed,
-    /// Its machine lost power.
-    Vanished,
-}
-
-#[derive(Default)]
-struct Pipe {
-    queue: VecDeque<Segment>,
-    /// Bytes written and not yet acknowledged: what fills the send buffer.
-    unacknowledged: usize,
-    /// Of those, bytes that were read while the way back was cut.
-    withheld: usize,
-    last_arrival_ns: u64,
-    /// When the oldest held segment was first lost.
-    lost_at_ns: Option<u64>,
-    reader: Option<Waker>,
-    /// The timer armed for `reader`.
-    armed_ns: Option<u64>,
-    /// Bytes read so far.
-    position: u64,
-}
-
-struct Segment {
-    /// `None` is FIN.
-    data: Option<Vec<u8>>,
-    read: usize,
-    sent_ns: u64,
-    departs_ns: u64,
-    arrives_ns: u64,
-}
-
-impl Segment {
-    fn hold(&mut self) {
-        self.departs_ns = HELD;
-        self.arrives_ns = HELD;
-    }
-}
-
-impl Pipe {
-    fn has_data(&self) -> bool {
-        self.queue.iter().any(|segment| segment.data.is_some())
-    }
-
-    fn has_held(&self) -> bool {
-        self.queue
-            .back()
-            .is_some_and(|segment| segment.arrives_ns == HELD)
-    }
-
-    /// Drops every segment for which `lost` holds, as if it had never been written.
-    fn discard(&mut self, lost: impl Fn(&Segment) -> bool) {
-        let mut dropped = 0;
-        self.queue.retain(|segment| {
-            let gone = lost(segment);
-            if gone {
-                dropped += segment
-                    .data
-                    .as_ref()
-                    .map_or(0, |data| data.len() - segment.read);
-            }
-            !gone
-        });
-        self.unacknowledged -= dropped;
-    }
-
-    /// Makes sure that a waiting reader wakes when the head of the queue arrives.
-    fn arm(&mut self, reset_at_ns: Option<u64>, timeline: &Timeline) {
-        let Some(reader) = &self.reader else { return };
-        let head_ns = self
-            .queue
-            .front()
-            .map_or(HELD, |segment| segment.arrives_ns);
-        let next_ns = head_ns.min(reset_at_ns.unwrap_or(HELD));
-        if next_ns != HELD && self.armed_ns != Some(next_ns) {
-            self.armed_ns = Some(next_ns);
-            timeline.wake_at(next_ns, reader);
-        }
-    }
-}
-
-impl Conn {
-    pub(super) fn new(from: NodeId, to: NodeId) -> Conn {
-        let end = |node| End {
-            node,
-            state: EndState::Open,
-            write_closed: false,
-            reset_at_ns: None,
-            writer: None,
-        };
-        Conn {
-            ends: [end(from), end(to)],
-            pipes: [Pipe::default(), Pipe::default()],
-        }
-    }
-
-    /// The end that sends from `from` to `to`, if the connection is between the two.
-    pub(super) fn sender(&self, from: NodeId, to: NodeId) -> Option<usize> {
-        match (self.ends[0].node, self.ends[1].node) {
-            (a, b) if (a, b) == (from, to) => Some(0),
-            (a, b) if (b, a) == (from, to) => Some(1),
-            _ => None,
-        }
-    }
-
-    /// What `sender` has on the wire is lost and held for retransmission. Returns how many.
-    pub(super) fn lose_in_flight(&mut self, sender: usize, now_ns: u64) -> u64 {
-        let pipe = &mut self.pipes[sender];
-        let mut held = 0;
-        for segment in pipe
-            .queue
-            .iter_mut()
-            .filter(|segment| segment.arrives_ns > now_ns)
-        {
-            held += u64::from(segment.arrives_ns != HELD);
-            segment.hold();
-            pipe.lost_at_ns.get_or_insert(now_ns);
-        }
-        // A reset on its way is lost for good: kernels do not repeat it.
-        let reset = &mut self.ends[1 - sender].reset_at_ns;
-        if reset.is_some_and(|at_ns| at_ns > now_ns) {
-            *reset = None;
-        }
-        held
-    }
-
-    /// The machine under `end` lost power: what it had sent travels on, what it held is gone.
-    pub(super) fn vanish(&mut self, end: usize, now_ns: u64) {
-        self.ends[end].state = EndState::Vanished;
-        self.ends[end].writer = None;
-        self.pipes[end].discard(|segment| segment.departs_ns > now_ns);
-        // The peer's kernel waits for acknowledgements of what had not arrived.
-        self.pipes[1 - end].discard(|segment| segment.arrives_ns <= now_ns);
-        self.pipes[1 - end].reader = None;
-        self.lose_in_flight(1 - end, now_ns);
-        if let Some(writer) = self.ends[1 - end].writer.take() {
-            writer.wake();
-        }
-    }
-
-    /// `end` learns at `at_ns` that the connection is gone.
-    pub(super) fn reset_end(&mut self, end: usize, at_ns: u64, timeline: &Timeline) {
-        let at_ns = self.ends[end]
-            .reset_at_ns
-            .map_or(at_ns, |before| before.min(at_ns));
-        self.ends[end].reset_at_ns = Some(at_ns);
-        // What would arrive later never does.
-        self.pipes[1 - end].discard(|segment| segment.arrives_ns > at_ns);
-        self.pipes[1 - end].arm(Some(at_ns), timeline);
-        if let Some(writer) = &self.ends[end].writer {
-            timeline.wake_at(at_ns, writer);
-        }
-    }
-
-    fn is_reset(&self, end: usize, now_ns: u64) -> bool {
-        self.ends[end]
-            .reset_at_ns
-            .is_some_and(|at_ns| at_ns <= now_ns)
-    }
-}
 
 impl Core {
     /// Reads what has arrived at `end`. `Ready` with nothing read is the end of the stream.
@@ -240,7 +48,10 @@ impl Core {
             pipe.position += count as u64;
             let position = pipe.position;
             self.acknowledge(id, end, count);
-            return Poll::Ready(Ok(self.delivered(id, end, count, position)));
+            return Poll::Ready({
+                self.delivered(id, end, count, position);
+                Ok(())
+            });
         }
         if finished || before == 0 {
             return Poll::Ready(Ok(()));

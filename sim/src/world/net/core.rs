@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
-use super::conns::{Conn, EndState};
 use super::link::{Backoff, Link};
+use super::pipe::{Conn, EndState};
 use super::{LinkConfig, NetworkConfig, NetworkCounters};
 use crate::rng::Stream;
 use crate::world::NodeId;

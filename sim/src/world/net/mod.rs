@@ -45,6 +45,7 @@ mod connect;
 mod conns;
 mod core;
 mod link;
+mod pipe;
 mod stream;
 #[cfg(test)]
 mod tests;

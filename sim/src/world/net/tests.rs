@@ -1,5 +1,7 @@
 //! Each claim of the network's fault model, shown to bite.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

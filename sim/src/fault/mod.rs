@@ -76,6 +76,11 @@ impl Injector {
         }
     }
 
+    /// Knows who leads and who applied what.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     /// Begins `fault` now.
     pub fn begin(&self, fault: &PlannedFault) -> Begun {
         let mut random = Stream::new(fault.seed, "fault");

@@ -10,14 +10,14 @@ use super::facts::{Facts, Panic, Recovery};
 use super::log;
 use crate::check::convergence::MemberState;
 use crate::check::{KnownOrder, Record};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, member_config};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
-use crate::scenario::Workload;
+use crate::scenario::{Fault, Workload};
 use crate::workload::{Recorder, compact, kv};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
@@ -187,6 +187,13 @@ enum Step {
     End(usize),
 }
 
+/// Whether a power loss now may take what was acknowledged, by the setting or by a lying disk.
+fn may_lose(plan: &Plan, injector: &Injector) -> bool {
+    let config = member_config(1, plan.members.len() as u32, &plan.server);
+    let keeps = config.is_ok_and(|c| c.wal_sync().keeps_acknowledged_writes_over_power_loss());
+    !keeps || !injector.liars().is_empty()
+}
+
 /// Begins and ends the plan's faults at their times, until `run_for` has passed; then ends the rest.
 async fn inject(
     world: &World,
@@ -211,6 +218,9 @@ async fn inject(
             Step::Begin(index) => {
                 let fault = &plan.faults[index];
                 let begun = injector.begin(fault);
+                if matches!(fault.fault, Fault::PowerLoss { .. }) && may_lose(plan, injector) {
+                    injector.observer().permit_loss();
+                }
                 world
                     .trace()
                     .note(None, &fault.name, begun.detail.as_bytes());

@@ -3,28 +3,37 @@
 use std::time::Duration;
 
 use vetcd::host::Event;
+use vetcd::wal::LossWindow;
 
 use super::facts::Facts;
 use crate::check::liveness::{self, Service};
-use crate::check::strict_serializability;
-use crate::check::{self, Verdict as Judgement, convergence, serializable_reads};
+use crate::check::loss::{self, PowerLoss, Promise};
+use crate::check::{self, Verdict as Judgement};
+use crate::check::{after_loss, convergence, serializable_reads, strict_serializability};
+use crate::cluster::member_config;
 use crate::history::{Body, History, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
-    CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, Operations, RunResult,
-    Syncs, Verdict,
+    CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
+    Operations, RunResult, Syncs, Verdict,
 };
+use crate::scenario::{Fault, LostWrites};
 
 /// Judges a run.
 pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     let mut result = RunResult::of(plan);
     measure(&mut result, facts);
-    let mut checks = Checks::default();
+    let promise = Promised::of(plan, facts);
+    let mut checks = Checks {
+        excuse: promise.excuse(),
+        ..Checks::default()
+    };
     checks.panics(facts);
     checks.members(facts);
     checks.raft(facts);
     checks.answers(facts);
-    checks.history(&facts.history, facts);
+    checks.lost_writes(facts, &promise, &mut result.lost_writes);
+    checks.history(&facts.history, facts, &promise);
     checks.convergence(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
@@ -38,7 +47,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
 pub fn judge_history(history: &History) -> JudgedHistory {
     let facts = Facts::default();
     let mut checks = Checks::default();
-    checks.history(history, &facts);
+    checks.history(history, &facts, &Promised::default());
     JudgedHistory {
         operations: count(history),
         checks: checks.results,
@@ -141,9 +150,84 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     reached
 }
 
+/// What the run's durability setting promises about its power losses.
+struct Promised {
+    promise: Promise,
+    power_losses: Vec<PowerLoss>,
+    /// The members whose disk lied about a sync, if any did: then nothing is promised.
+    liars: Vec<u32>,
+}
+
+impl Default for Promised {
+    fn default() -> Promised {
+        Promised {
+            promise: Promise::NeverLost,
+            power_losses: Vec::new(),
+            liars: Vec::new(),
+        }
+    }
+}
+
+impl Promised {
+    fn of(plan: &Plan, facts: &Facts) -> Promised {
+        let power_losses: Vec<PowerLoss> = facts
+            .power_cuts
+            .iter()
+            .map(|cut| PowerLoss {
+                at: cut.at_ns,
+                members: cut.members.clone(),
+            })
+            .collect();
+        let mut liars = facts.liars.clone();
+        liars.retain(|liar| power_losses.iter().any(|loss| loss.members.contains(liar)));
+        let window = member_config(1, plan.members.len() as u32, &plan.server)
+            .map_or(LossWindow::None, |config| config.wal_sync().loss_window());
+        let promise = match window {
+            _ if !liars.is_empty() => Promise::LostAfterPowerLoss,
+            LossWindow::None => Promise::NeverLost,
+            LossWindow::Unbounded => Promise::LostAfterPowerLoss,
+            LossWindow::AtMost(window) => {
+                Promise::LostWithin((window + sync_slack(plan)).as_nanos() as u64)
+            }
+        };
+        Promised {
+            promise,
+            power_losses,
+            liars,
+        }
+    }
+
+    /// Who is to blame for what a lying disk causes.
+    fn excuse(&self) -> Option<String> {
+        let names: Vec<String> = self.liars.iter().map(|n| format!("m{n}")).collect();
+        match names.as_slice() {
+            [] => None,
+            [one] => Some(format!("the disk of {one} lied about fsync")),
+            many => Some(format!("the disks of {} lied about fsync", many.join(", "))),
+        }
+    }
+}
+
+/// A loss window is the interval and the time the covering sync takes. A write that just misses a
+/// sync waits for that one as well: twice the longest sync there can be. Latencies are log-normal:
+/// [`SYNC_TAIL`] is far in the tail of every disk profile.
+fn sync_slack(plan: &Plan) -> Duration {
+    let slowest = plan.faults.iter().map(|fault| match &fault.fault {
+        Fault::SlowFsync { latency, .. } => *latency,
+        _ => Duration::ZERO,
+    });
+    2 * (slowest.max().unwrap_or_default() + SYNC_TAIL)
+}
+
+/// Longer than practically any sync of a healthy disk in the disk profiles.
+const SYNC_TAIL: Duration = Duration::from_millis(250);
+
 /// What the checks say, and what follows from it.
 #[derive(Default)]
 struct Checks {
+    /// Why the server is not to blame, when it is not: then a broken guarantee is told, and is no
+    /// violation.
+    excuse: Option<String>,
     results: Vec<CheckResult>,
     verdicts: Vec<(Verdict, String)>,
 }
@@ -161,14 +245,62 @@ impl Checks {
 
     fn fail(&mut self, name: &str, verdict: Verdict, text: impl Into<String>, detail: Vec<String>) {
         let text = text.into();
-        self.verdicts.push((verdict, text.clone()));
+        let blamed = verdict == Verdict::SafetyViolation || verdict == Verdict::LivenessViolation;
+        let (verdict_of_check, text) = match &self.excuse {
+            Some(excuse) if blamed => (
+                CheckVerdict::Skipped,
+                format!("outside every promise, {excuse}: {text}"),
+            ),
+            _ => {
+                self.verdicts.push((verdict, text.clone()));
+                (CheckVerdict::Fail, text)
+            }
+        };
         self.results.push(CheckResult {
             name: name.to_owned(),
-            verdict: CheckVerdict::Fail,
+            verdict: verdict_of_check,
             text,
             detail,
             counterexample: None,
         });
+    }
+
+    /// Every acknowledged write is still there, or its loss is allowed.
+    fn lost_writes(&mut self, facts: &Facts, promised: &Promised, found: &mut LostWritesFound) {
+        const NAME: &str = "no-lost-writes";
+        let Some(known) = &facts.known_order else {
+            let text = "no member could be audited";
+            self.say(NAME, CheckVerdict::Skipped, text);
+            return;
+        };
+        // Counted under the widest promise, judged under the one given.
+        let losses = &promised.power_losses;
+        let count = loss::check(&facts.history, known, losses, Promise::LostAfterPowerLoss);
+        found.audited = true;
+        found.blamed = promised.excuse();
+        if let Judgement::Ok(report) = &count {
+            found.count = report.lost.len() as u64;
+            found.worst_age = nanos(report.worst_age);
+        }
+        let judgement = loss::check(&facts.history, known, losses, promised.promise);
+        found.expected = judgement.is_ok() && found.count > 0;
+        if !found.expected || found.blamed.is_none() {
+            found.blamed = None;
+        }
+        match (&judgement, found.count) {
+            (Judgement::Ok(_), 1..) => {
+                let cause = promised
+                    .excuse()
+                    .unwrap_or("--wal-sync permits it".to_owned());
+                let text = format!(
+                    "expected loss: {} acknowledged writes lost, up to {:.3} s old ({cause})",
+                    found.count,
+                    found.worst_age.as_secs_f64()
+                );
+                self.say(NAME, CheckVerdict::Pass, text);
+            }
+            _ => self.judged(NAME, Verdict::SafetyViolation, &judgement),
+        }
     }
 
     fn judged<T: std::fmt::Display>(
@@ -206,14 +338,14 @@ impl Checks {
                 )
             });
             let text = format!("{} panicked: {}", first.node, first.text);
-            self.fail("no panic", Verdict::ServerPanic, text, detail.collect());
+            self.fail("no-panic", Verdict::ServerPanic, text, detail.collect());
         }
     }
 
     fn members(&mut self, facts: &Facts) {
         let Some(first) = facts.ended.first() else {
             self.say(
-                "members stay up",
+                "members-stay-up",
                 CheckVerdict::Pass,
                 "no member ended by itself",
             );
@@ -225,20 +357,20 @@ impl Checks {
         });
         let text = format!("m{} ended by itself: {}", first.member, first.reason);
         let detail = detail.collect();
-        self.fail("members stay up", Verdict::LivenessViolation, text, detail);
+        self.fail("members-stay-up", Verdict::LivenessViolation, text, detail);
     }
 
     fn raft(&mut self, facts: &Facts) {
         match facts.breaches.first() {
             None => self.say(
-                "raft safety",
+                "raft-safety",
                 CheckVerdict::Pass,
                 "one leader a term, the same entries everywhere, each applied once",
             ),
             Some(first) => {
                 let detail = facts.breaches.iter().map(ToString::to_string).collect();
                 let text = first.text.clone();
-                self.fail("raft safety", Verdict::SafetyViolation, text, detail);
+                self.fail("raft-safety", Verdict::SafetyViolation, text, detail);
             }
         }
     }
@@ -247,7 +379,7 @@ impl Checks {
         if let Some(first) = facts.misfits.first() {
             let detail = facts.misfits.clone();
             self.fail(
-                "answers fit",
+                "answers-fit",
                 Verdict::SafetyViolation,
                 first.clone(),
                 detail,
@@ -255,21 +387,33 @@ impl Checks {
         }
     }
 
-    fn history(&mut self, history: &History, facts: &Facts) {
+    fn history(&mut self, history: &History, facts: &Facts, promised: &Promised) {
+        const NAME: &str = "strict-serializability";
         let options = check::Options {
             known_order: facts.known_order.as_ref(),
             ..check::Options::default()
         };
-        let judgement = strict_serializability::check(history, &options);
-        self.judged(
-            "strict serializability",
-            Verdict::SafetyViolation,
-            &judgement,
-        );
-        if let Judgement::Ok(certificate) = &judgement {
-            let reads = serializable_reads::check(history, certificate, &options);
-            self.judged("serializable reads", Verdict::SafetyViolation, &reads);
-        }
+        let (certificate, history) = match (&facts.known_order, promised.promise) {
+            (Some(known), promise) if promise != Promise::NeverLost => {
+                let losses = &promised.power_losses;
+                let judgement = after_loss::check(history, known, losses, promise, &options);
+                self.judged(NAME, Verdict::SafetyViolation, &judgement);
+                match judgement {
+                    Judgement::Ok(after) => (after.certificate, after.history),
+                    _ => return,
+                }
+            }
+            _ => {
+                let judgement = strict_serializability::check(history, &options);
+                self.judged(NAME, Verdict::SafetyViolation, &judgement);
+                match judgement {
+                    Judgement::Ok(certificate) => (certificate, history.clone()),
+                    _ => return,
+                }
+            }
+        };
+        let reads = serializable_reads::check(&history, &certificate, &options);
+        self.judged("serializable-reads", Verdict::SafetyViolation, &reads);
     }
 
     fn convergence(&mut self, facts: &Facts) {
@@ -300,10 +444,24 @@ impl Checks {
                 .collect(),
         };
         let judgement = liveness::check(&recovery);
-        self.judged("recovery", Verdict::LivenessViolation, &judgement);
+        self.judged("liveness", Verdict::LivenessViolation, &judgement);
     }
 
     fn expectations(&mut self, plan: &Plan, result: &RunResult) {
+        let lost = &result.lost_writes;
+        match plan.expect.lost_writes {
+            LostWrites::Zero if lost.count > 0 && lost.expected => {
+                let text = format!("{} acknowledged writes lost, none expected", lost.count);
+                self.excuse = None;
+                self.fail("lost-writes", Verdict::SafetyViolation, text, Vec::new());
+            }
+            LostWrites::Expected if lost.count == 0 => {
+                let text = "no acknowledged write was lost, although the scenario expects it";
+                let verdict = Verdict::ExpectedViolationMissing;
+                self.fail("lost-writes", verdict, text, Vec::new());
+            }
+            _ => {}
+        }
         let missing: Vec<&str> = plan
             .expect
             .must_reach
@@ -314,7 +472,7 @@ impl Checks {
         if !missing.is_empty() {
             let text = format!("never reached: {}", missing.join(", "));
             self.fail(
-                "must reach",
+                "must-reach",
                 Verdict::ExpectedViolationMissing,
                 text,
                 Vec::new(),

@@ -76,7 +76,7 @@ async fn many_calls_share_one_connection() {
     let host = host();
     let limits = ServeLimits {
         connections_max: 1,
-        streams_max: 50,
+        streams_max: 5,
         ..ServeLimits::default()
     };
     let server = fake::start(&host, limits).await;

@@ -30,6 +30,9 @@ const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// All headers of one response together, bytes.
 const HEADER_SIZE_MAX: u32 = 16 * 1024;
+/// Streams opened before the server has said how many it allows; those above its limit would be
+/// refused. The others wait for its first frame.
+const STREAMS_AT_FIRST: usize = 1;
 /// A connection with calls in progress and silent for this long is pinged.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A ping unanswered for this long closes the connection.
@@ -131,6 +134,7 @@ impl Channel {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_SIZE_MAX)
+            .initial_max_send_streams(STREAMS_AT_FIRST)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .handshake(TokioIo::new(CuttableStream { stream, cut }));

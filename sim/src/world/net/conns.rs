@@ -368,7 +368,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        conn.pipes[end].discard(|segment| segment.departs_ns > now_ns);
+        conn.pipes[end].cut_short(now_ns);
         // What the peer still has on the way (or holds) will meet a closed socket.
         conn.pipes[1 - end].discard(|segment| segment.arrives_ns <= now_ns);
         conn.lose_in_flight(1 - end, now_ns);

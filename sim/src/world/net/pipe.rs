@@ -102,6 +102,20 @@ impl Pipe {
         self.unacknowledged -= dropped;
     }
 
+    /// The sender's kernel stops sending: what has not left by `now_ns` never does, and what left
+    /// after a segment that must be sent again cannot be delivered either.
+    pub(super) fn cut_short(&mut self, now_ns: u64) {
+        let sent = self
+            .queue
+            .iter()
+            .take_while(|segment| segment.departs_ns <= now_ns)
+            .count();
+        for segment in self.queue.drain(sent..) {
+            let left = segment.data.map_or(0, |data| data.len() - segment.read);
+            self.unacknowledged -= left;
+        }
+    }
+
     /// Makes sure that a waiting reader wakes when the head of the queue arrives.
     pub(super) fn arm(&mut self, reset_at_ns: Option<u64>, timeline: &Timeline) {
         let Some(reader) = &self.reader else { return };
@@ -166,7 +180,7 @@ impl Conn {
     pub(super) fn vanish(&mut self, end: usize, now_ns: u64) {
         self.ends[end].state = EndState::Vanished;
         self.ends[end].writer = None;
-        self.pipes[end].discard(|segment| segment.departs_ns > now_ns);
+        self.pipes[end].cut_short(now_ns);
         // The peer's kernel waits for acknowledgements of what had not arrived.
         self.pipes[1 - end].discard(|segment| segment.arrives_ns <= now_ns);
         self.pipes[1 - end].reader = None;

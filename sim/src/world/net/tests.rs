@@ -652,3 +652,109 @@ fn handles_of_an_ended_life_refuse_to_act() {
     });
     outcome.unwrap();
 }
+
+/// Sends a counting sequence over one connection after the other; checks what comes back is the
+/// same sequence, echoed.
+async fn count_up(host: Arc<dyn Host>, log: Log) {
+    for connection in 0.. {
+        let Some(Ok(stream)) = host.timeout(MS * 3000, host.connect("b:1")).await else {
+            continue;
+        };
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let pause = host.clone();
+        let sender = host.spawn(
+            "sender",
+            Box::pin(async move {
+                for number in 0u32.. {
+                    if writer.write_all(&number.to_le_bytes()).await.is_err() {
+                        break;
+                    }
+                    pause.sleep(MS * 5).await;
+                }
+            }),
+        );
+        let mut expected = 0u32;
+        let mut bytes = [0; 4];
+        // A connection that is silent for long is given up.
+        while let Some(Ok(_)) = host.timeout(MS * 2500, reader.read_exact(&mut bytes)).await {
+            assert_eq!(
+                u32::from_le_bytes(bytes),
+                expected,
+                "connection {connection}"
+            );
+            expected += 1;
+            log.say("echo");
+        }
+        sender.abort();
+    }
+}
+
+async fn echo_all(host: Arc<dyn Host>) {
+    let mut listener = host.listen("b:1").await.unwrap();
+    while let Ok(stream) = listener.accept().await {
+        let echo = async move {
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            drop(tokio::io::copy(&mut reader, &mut writer).await);
+        };
+        host.spawn("echo", Box::pin(echo));
+    }
+}
+
+#[test]
+fn under_random_faults_streams_stay_in_order_and_recover() {
+    for seed in 0..100 {
+        let outcome = world::run(seed, move |world| async move {
+            let (a, b) = two_nodes(&world);
+            let lossy = LinkConfig {
+                loss: 0.02,
+                ..LinkConfig::default()
+            };
+            world.net().set_link(a, b, Direction::Both, &lossy);
+            let log = Log::new(&world);
+            let start = |node| {
+                let log = log.clone();
+                if !world.is_up(node) {
+                    world.start(node, move |host| match node == a {
+                        true => Box::pin(count_up(host, log)),
+                        false => Box::pin(echo_all(host)),
+                    });
+                }
+            };
+            let mut draws = crate::rng::Stream::new(seed, "faults");
+            for _ in 0..60 {
+                start(a);
+                start(b);
+                world.sleep(draws.duration(MS..MS * 1500)).await;
+                let node = if draws.chance(0.5) { a } else { b };
+                match draws.range(0..9) {
+                    0 => world.crash(node),
+                    1 => drop(world.power_loss(node, PowerLoss::random())),
+                    2 => world.net().cut(a, b, Direction::AToB),
+                    3 => world.net().cut(a, b, Direction::BToA),
+                    4 => world.net().reset_connections(a, b),
+                    5 => world.pause(node),
+                    6 => world.resume(node),
+                    _ => world.net().heal_all(),
+                }
+            }
+            world.net().heal_all();
+            world.resume(a);
+            world.resume(b);
+            start(a);
+            start(b);
+            // A request sent again, a silence given up, and a retransmission, at worst.
+            seconds(&world, 10.0).await;
+            let before = log.lines().len();
+            seconds(&world, 10.0).await;
+            log.lines().len() - before
+        });
+        let outcome = outcome.unwrap();
+        let panic = outcome.panics().next().map(|(_, report)| &report.message);
+        assert_eq!(panic, None, "seed {seed}");
+        assert!(
+            outcome.output > 200,
+            "seed {seed}: {} echoes",
+            outcome.output
+        );
+    }
+}

@@ -8,8 +8,6 @@
 
 use raft::eraftpb::{Message, MessageType};
 
-use super::log_store::LogStore;
-
 /// Why a message is not given to raft.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
@@ -40,24 +38,33 @@ pub enum Refusal {
     },
 }
 
-/// Checks a message from a peer against the member's own `log`, `committed` index and `term`.
-pub fn check(
-    message: &Message,
-    own_id: u64,
-    term: u64,
-    committed: u64,
-    log: &LogStore,
-) -> Result<(), Refusal> {
+/// The member's own state, as raft has it: what it has taken in but not yet handed out for
+/// persisting counts as well.
+pub struct Own<T> {
+    /// The member's ID.
+    pub id: u64,
+    /// Its term.
+    pub term: u64,
+    /// Its committed index.
+    pub committed: u64,
+    /// Its last index.
+    pub last: u64,
+    /// The term of the entry at an index, if it is there.
+    pub term_of: T,
+}
+
+/// Checks a message from a peer against the member's own state.
+pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Result<(), Refusal> {
     let malformed = |what| {
         Err(Refusal::Malformed {
             from: message.from,
             what,
         })
     };
-    if message.to != own_id {
+    if message.to != own.id {
         return malformed("not addressed to this member");
     }
-    if message.from == 0 || message.from == own_id {
+    if message.from == 0 || message.from == own.id {
         return malformed("no valid sender");
     }
     // Indices near the limit would overflow raft's arithmetic.
@@ -75,11 +82,11 @@ pub fn check(
                     return malformed("entry from a future term");
                 }
             }
-            if message.term >= term {
-                check_committed(message, committed, log)?;
+            if message.term >= own.term {
+                check_committed(message, own)?;
             }
         }
-        MessageType::MsgHeartbeat if message.term >= term && message.commit > log.last() => {
+        MessageType::MsgHeartbeat if message.term >= own.term && message.commit > own.last => {
             return malformed("heartbeat commits entries this member does not hold");
         }
         MessageType::MsgSnapshot => {
@@ -99,9 +106,12 @@ pub fn check(
     Ok(())
 }
 
-fn check_committed(message: &Message, committed: u64, log: &LogStore) -> Result<(), Refusal> {
-    for entry in message.entries.iter().filter(|e| e.index <= committed) {
-        match log.term_of(entry.index) {
+fn check_committed(
+    message: &Message,
+    own: &Own<impl Fn(u64) -> Option<u64>>,
+) -> Result<(), Refusal> {
+    for entry in message.entries.iter().filter(|e| e.index <= own.committed) {
+        match (own.term_of)(entry.index) {
             Some(ours) if ours != entry.term => {
                 return Err(Refusal::Diverged {
                     leader: message.from,
@@ -119,23 +129,18 @@ fn check_committed(message: &Message, committed: u64, log: &LogStore) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft::eraftpb::{ConfState, Entry, HardState};
+    use raft::eraftpb::Entry;
 
-    fn log() -> LogStore {
-        let entries = (2..=5)
-            .map(|index| Entry {
-                index,
-                term: 2,
-                ..Default::default()
-            })
-            .collect();
-        LogStore::new(
-            HardState::default(),
-            ConfState::default(),
-            (1, 1),
-            entries,
-            || unreachable!("no snapshot is asked for"),
-        )
+    /// Member 1 in term 3, with entries 1 to 5, committed up to `committed`.
+    fn judged(message: &Message, committed: u64) -> Result<(), Refusal> {
+        let own = Own {
+            id: 1,
+            term: 3,
+            committed,
+            last: 5,
+            term_of: |index| (1..=5).contains(&index).then_some(2),
+        };
+        check(message, &own)
     }
 
     fn append(index: u64, terms: &[u64]) -> Message {
@@ -162,9 +167,9 @@ mod tests {
 
     #[test]
     fn divergence_below_the_commit_is_told_apart_from_an_ordinary_conflict() {
-        assert_eq!(check(&append(3, &[2, 3]), 1, 3, 4, &log()), Ok(()));
+        assert_eq!(judged(&append(3, &[2, 3]), 4), Ok(()));
         assert_eq!(
-            check(&append(3, &[3]), 1, 3, 4, &log()),
+            judged(&append(3, &[3]), 4),
             Err(Refusal::Diverged {
                 leader: 2,
                 index: 4,
@@ -175,7 +180,7 @@ mod tests {
         let mut stale = append(3, &[1]);
         stale.term = 2;
         assert_eq!(
-            check(&stale, 1, 3, 4, &log()),
+            judged(&stale, 4),
             Ok(()),
             "raft ignores old terms by itself"
         );
@@ -199,7 +204,7 @@ mod tests {
         let mut huge = append(0, &[]);
         huge.index = u64::MAX;
         for message in [gap, elsewhere, future, heartbeat, snapshot, read, huge] {
-            let verdict = check(&message, 1, 3, 4, &log());
+            let verdict = judged(&message, 4);
             assert!(
                 matches!(verdict, Err(Refusal::Malformed { .. })),
                 "{message:?}: {verdict:?}"

@@ -33,7 +33,7 @@ pub use transport::{Identity, PeerAddress, SnapshotStore};
 /// Inputs that may wait for the loop.
 const QUEUE_INPUTS: usize = 8192;
 /// The most entry bytes in one append message.
-const MAX_APPEND_BYTES: u64 = 1 << 20;
+const MAX_APPEND_BYTES: u64 = 512 << 10;
 /// Append messages on the way to one follower.
 const MAX_IN_FLIGHT_APPENDS: usize = 256;
 /// Proposed and not yet committed bytes, beyond which proposals are dropped.

@@ -218,8 +218,15 @@ impl Node {
 
     fn on_message(&mut self, message: Message) -> Result<(), Error> {
         let raft = &self.raft.raft;
-        let committed = raft.raft_log.committed;
-        match guard::check(&message, raft.id, raft.term, committed, self.raft.store()) {
+        let own = guard::Own {
+            id: raft.id,
+            term: raft.term,
+            committed: raft.raft_log.committed,
+            last: raft.raft_log.last_index(),
+            // raft answers 0 for what it does not have.
+            term_of: |index| raft.raft_log.term(index).ok().filter(|term| *term > 0),
+        };
+        match guard::check(&message, &own) {
             Ok(()) => {}
             Err(refusal @ Refusal::Malformed { .. }) => {
                 tracing::warn!(%refusal, "peer message dropped");

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use prost::Message;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
@@ -26,7 +27,7 @@ use crate::raft::Input;
 /// Pauses between attempts to connect.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
-/// The most bytes coalesced into one frame, unless a single batch is larger.
+/// Bytes after which a frame is closed; a single message may be larger.
 const COALESCE_BYTES: usize = 1 << 20;
 
 /// Sends to one peer until the member stops.
@@ -121,7 +122,8 @@ impl Dialler {
     }
 }
 
-/// Frames `first` and what else is queued, up to [`COALESCE_BYTES`].
+/// Frames `first` and what else is queued until [`COALESCE_BYTES`] are reached. A batch larger than
+/// that becomes several frames: what one frame can hold is bounded.
 fn encode_coalesced(
     first: Vec<RaftMessage>,
     messages: &mut mpsc::Receiver<Vec<RaftMessage>>,
@@ -129,7 +131,19 @@ fn encode_coalesced(
 ) {
     let mut next = Some(first);
     while let Some(batch) = next {
-        frame::encode(&PeerBatch { messages: batch }, buffer);
+        let mut frame = PeerBatch::default();
+        let mut bytes = 0;
+        for message in batch {
+            bytes += message.encoded_len();
+            frame.messages.push(message);
+            if bytes >= COALESCE_BYTES {
+                frame::encode(&std::mem::take(&mut frame), buffer);
+                bytes = 0;
+            }
+        }
+        if !frame.messages.is_empty() {
+            frame::encode(&frame, buffer);
+        }
         next = match buffer.len() < COALESCE_BYTES {
             true => messages.try_recv().ok(),
             false => None,

@@ -138,8 +138,7 @@ impl Transport {
             if message.msg_type == MessageType::MsgSnapshot {
                 self.send_snapshot(&message);
             } else {
-                let wire = message_to_wire(&message);
-                batches.entry(message.to).or_default().push(wire);
+                push_unless_repeated(batches.entry(message.to).or_default(), &message);
             }
         }
         for (to, batch) in batches {
@@ -186,5 +185,62 @@ impl Transport {
             let _ = inputs.send(Input::SnapshotSent { to, delivered }).await;
         };
         self.host.spawn("snapshot-send", Box::pin(task));
+    }
+}
+
+/// Adds a message to a peer's batch. raft answers every heartbeat response of a follower that it
+/// probes with the same entries again; of such a run only the last is worth sending.
+fn push_unless_repeated(batch: &mut Vec<vetcdpb::RaftMessage>, message: &Message) {
+    let wire = message_to_wire(message);
+    if message.msg_type == MessageType::MsgAppend
+        && let Some(last) = batch.iter_mut().rfind(|earlier| earlier.kind == wire.kind)
+        && (last.term, last.index, last.log_term) == (wire.term, wire.index, wire.log_term)
+        && last.entries.len() <= wire.entries.len()
+    {
+        *last = wire;
+    } else {
+        batch.push(wire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(index: u64, entries: usize) -> Message {
+        let mut message = Message {
+            msg_type: MessageType::MsgAppend,
+            to: 2,
+            index,
+            ..Default::default()
+        };
+        message.entries = vec![raft::eraftpb::Entry::default(); entries].into();
+        message
+    }
+
+    #[test]
+    fn the_same_entries_are_sent_once_and_others_are_kept() {
+        let mut batch = Vec::new();
+        let heartbeat = Message {
+            msg_type: MessageType::MsgHeartbeat,
+            to: 2,
+            ..Default::default()
+        };
+        for message in [
+            append(5, 3),
+            heartbeat,
+            append(5, 3),
+            append(5, 4),
+            append(9, 1),
+        ] {
+            push_unless_repeated(&mut batch, &message);
+        }
+        let appends: Vec<_> = batch
+            .iter()
+            .filter(|message| message.kind == MessageType::MsgAppend as u32)
+            .map(|message| (message.index, message.entries.len()))
+            .collect();
+        assert_eq!(appends, [(5, 4), (9, 1)]);
+        assert_eq!(batch.len(), 3);
     }
 }

@@ -108,6 +108,25 @@ impl CasePlan {
         (history, known)
     }
 
+    /// Like [`CasePlan::history`], with one more falsification: the revision of the first
+    /// serializable read is one off as often as not.
+    pub fn history_with_doubtful_read(&self) -> History {
+        let (mut history, _) = self.history();
+        let read = history
+            .operations
+            .iter_mut()
+            .find(|o| o.request.is_serializable());
+        if let Some(Operation {
+            outcome: Outcome::Ok(response),
+            ..
+        }) = read
+        {
+            response.revision += [0, 0, 1, -1][usize::from(self.loss % 4)];
+            response.revision = response.revision.max(1);
+        }
+        history
+    }
+
     /// Executes the plan with a power loss on the way that takes the store back; also returns when.
     pub fn history_with_loss(&self) -> (History, KnownOrder, u64) {
         let (history, known) = self.execute(Some((self.loss, self.loss.min(self.back_to))));

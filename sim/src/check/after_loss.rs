@@ -1,4 +1,5 @@
 //! What remains after an allowed loss must still be strictly serializable: before it, and after.
+//! The serializable reads of each piece are judged along with it.
 //!
 //! A power loss that takes acknowledged writes rolls the store back to some revision `v` it had
 //! passed. Up to the power loss clients saw one line of revisions, from then on another that leaves
@@ -25,21 +26,29 @@
 //! Operations of unknown outcome stay in both pieces: one may have been executed before the loss
 //! and rolled back, or survived, or come later. Unknown fits all of them.
 //!
+//! Where values are not unique, or for deletes, a lost write may look present because one of unknown
+//! outcome wrote the same at the same revision afterwards. Before a violation is called, the last
+//! writes before a power loss that have such a possible impostor are taken to be lost. In flight at
+//! the power loss, such a write is taken to be of unknown outcome.
+//!
 //! What cannot be decided: an operation *in flight* at the power loss that saw a revision beyond
 //! `v` belongs to either line. It is judged with the surviving one; if only that makes it fail, the
 //! verdict is Undetermined. The same for writes whose fate compaction hides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
 use super::certificate::Certificate;
-use super::loss::{Fate, LostWrite, PowerLoss, Promise, fate, survey};
-use super::{KnownOrder, Options, Verdict, strict_serializability};
+use super::loss::{Fate, LostWrite, PowerLoss, Promise, fate, may_write_same, survey};
+use super::{KnownOrder, Options, Verdict, serializable_reads, strict_serializability};
 use crate::history::{
     FailureClass, History, Nanoseconds, Operation, Outcome, Request, display_seconds,
 };
+
+/// The most present writes that are taken for impostors of lost ones, one after the other.
+const HYPOTHESES_MAX: usize = 8;
 
 /// A history without what a loss took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,9 +66,11 @@ pub struct Remaining {
 pub struct AfterLoss {
     /// The order of the surviving line.
     pub certificate: Certificate,
+    /// Its serializable reads.
+    pub reads: serializable_reads::Statistics,
     /// Operations that are judged only up to a power loss.
     pub rolled_back: usize,
-    /// What the certificate explains: the surviving line. Serializable reads are to be judged in it.
+    /// What the certificate explains: the surviving line.
     #[serde(skip)]
     pub history: History,
 }
@@ -68,12 +79,13 @@ impl fmt::Display for AfterLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             certificate,
+            reads,
             rolled_back,
             ..
         } = self;
         write!(
             f,
-            "{certificate}; {rolled_back} operations judged only up to a power loss"
+            "{certificate}; serializable: {reads}; {rolled_back} operations judged only up to a power loss"
         )
     }
 }
@@ -93,13 +105,8 @@ pub fn check(
         known_order: Some(known),
         ..*options
     };
-    let whole = |certificate| AfterLoss {
-        certificate,
-        rolled_back: 0,
-        history: history.clone(),
-    };
     if !allowed || report.lost.iter().any(|lost| !promise.allows(lost)) {
-        return strict_serializability::check(history, &options).map(whole);
+        return judge(history.clone(), &BTreeSet::new(), &options);
     }
     let took = |loss: &&PowerLoss| {
         report
@@ -109,14 +116,66 @@ pub fn check(
     };
     let taking: Vec<&PowerLoss> = power_losses.iter().filter(took).collect();
     let first = pieces(history, known, &taking, &report.lost, promise, &options);
-    if first.is_ok() || taking.len() == power_losses.len() {
+    if !first.is_violation() {
         return first;
     }
-    // A power loss that took no acknowledged write may have taken one that was only seen.
+    // A power loss that took no acknowledged write may have taken one that was only seen. And a
+    // write that seems to be there may be lost, and another of the same content in its place.
     let all: Vec<&PowerLoss> = power_losses.iter().collect();
-    match pieces(history, known, &all, &report.lost, promise, &options) {
-        Verdict::Violation(_) => first,
-        second => second,
+    let mut lost = report.lost;
+    for _ in 0..HYPOTHESES_MAX {
+        match pieces(history, known, &all, &lost, promise, &options) {
+            Verdict::Violation(_) => {}
+            second => return second,
+        }
+        match impostor(history, known, &all, &lost, promise) {
+            Some(another) => lost.push(another),
+            None => break,
+        }
+    }
+    first
+}
+
+/// The last surviving write acknowledged before some power loss, if one of unknown outcome may stand in its
+/// place.
+fn impostor(
+    history: &History,
+    known: &KnownOrder,
+    power_losses: &[&PowerLoss],
+    lost: &[LostWrite],
+    promise: Promise,
+) -> Option<LostWrite> {
+    power_losses.iter().rev().find_map(|loss| {
+        let survivor = |operation: &&Operation| {
+            operation
+                .returned
+                .is_some_and(|returned| returned <= loss.at)
+                && fate(operation, known) == Fate::Present
+                && lost.iter().all(|lost| lost.id != operation.id)
+        };
+        let revision = |o: &&Operation| o.response().map_or(0, |response| response.revision);
+        let last = history
+            .operations
+            .iter()
+            .filter(survivor)
+            .max_by_key(revision)?;
+        let acknowledged = last.returned?;
+        let another = LostWrite {
+            id: last.id,
+            revision: revision(&last),
+            acknowledged,
+            power_loss: Some(loss.at),
+            age: loss.at.saturating_sub(acknowledged),
+        };
+        (promise.allows(&another) && has_impostor(history, last)).then_some(another)
+    })
+}
+
+fn attaches(request: &Request) -> bool {
+    match request {
+        Request::Put(put) => put.lease != 0,
+        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).any(attaches),
+        _ => false,
     }
 }
 
@@ -138,7 +197,7 @@ fn pieces(
             known_order: Some(&survived),
             ..*options
         };
-        match judge(&piece, &before.undecided, &options) {
+        match judge(piece, &before.undecided, &options) {
             Verdict::Ok(_) => {}
             Verdict::Violation(mut counterexample) => {
                 let at = display_seconds(loss.at);
@@ -152,32 +211,48 @@ fn pieces(
     }
     let after = remaining(history, known, &power_losses, lost, promise);
     let rolled_back = after.dropped.len();
-    judge(&after.history, &after.undecided, options).map(|certificate| AfterLoss {
-        certificate,
+    judge(after.history, &after.undecided, options).map(|after| AfterLoss {
         rolled_back,
-        history: after.history,
+        ..after
     })
 }
 
 /// Judges a piece; only what holds without the undecided operations too is called a violation.
-fn judge(
+fn judge(history: History, undecided: &BTreeSet<u64>, options: &Options<'_>) -> Verdict<AfterLoss> {
+    let verdict = judge_all(&history, options);
+    let verdict = if undecided.is_empty() || !verdict.is_violation() {
+        verdict
+    } else {
+        let mut decided = history.clone();
+        decided
+            .operations
+            .retain(|operation| !undecided.contains(&operation.id));
+        match judge_all(&decided, options) {
+            Verdict::Ok(_) => Verdict::Undetermined(format!(
+                "{} operations may belong to what was lost or to what remained; with the latter \
+                 alone they do not agree",
+                undecided.len()
+            )),
+            verdict => verdict,
+        }
+    };
+    verdict.map(|(certificate, reads)| AfterLoss {
+        certificate,
+        reads,
+        rolled_back: 0,
+        history,
+    })
+}
+
+fn judge_all(
     history: &History,
-    undecided: &BTreeSet<u64>,
     options: &Options<'_>,
-) -> Verdict<Certificate> {
-    let verdict = strict_serializability::check(history, options);
-    if undecided.is_empty() || !verdict.is_violation() {
-        return verdict;
-    }
-    let decided = |operation: &&Operation| !undecided.contains(&operation.id);
-    let operations = history.operations.iter().filter(decided).cloned().collect();
-    match strict_serializability::check(&History { operations }, options) {
-        Verdict::Ok(_) => Verdict::Undetermined(format!(
-            "{} operations may belong to what was lost or to what remained; with the latter alone \
-             they do not agree",
-            undecided.len()
-        )),
-        verdict => verdict,
+) -> Verdict<(Certificate, serializable_reads::Statistics)> {
+    match strict_serializability::check(history, options) {
+        Verdict::Ok(certificate) => serializable_reads::check(history, &certificate, options)
+            .map(|reads| (certificate, reads)),
+        Verdict::Violation(counterexample) => Verdict::Violation(counterexample),
+        Verdict::Undetermined(reason) => Verdict::Undetermined(reason),
     }
 }
 
@@ -226,17 +301,22 @@ fn remaining(
     };
     for loss in power_losses {
         let survived = surviving(history, known, loss.at, lost);
-        let taken = lost.iter().filter(|lost| lost.power_loss == Some(loss.at));
-        left.dropped.extend(
-            taken
-                .filter(|lost| promise.allows(lost))
-                .map(|lost| lost.id),
-        );
+        let contested = contested(history, known, loss.at);
+        let taken = lost.iter().filter(|lost| {
+            let here = lost.power_loss == Some(loss.at) && promise.allows(lost);
+            here && !contested.contains(&lost.id)
+        });
+        left.dropped.extend(taken.map(|lost| lost.id));
         for operation in &mut left.history.operations {
             if left.dropped.contains(&operation.id) {
                 continue;
             }
-            match belongs(operation, known, loss.at, survived, promise) {
+            let line = if contested.contains(&operation.id) {
+                Line::Open
+            } else {
+                belongs(operation, known, loss.at, survived, promise)
+            };
+            match line {
                 Line::Surviving => {}
                 Line::Either => _ = left.undecided.insert(operation.id),
                 Line::Lost => _ = left.dropped.insert(operation.id),
@@ -255,6 +335,37 @@ fn remaining(
         .retain(|operation| !dropped.contains(&operation.id));
     left.undecided.retain(|id| !dropped.contains(id));
     left
+}
+
+/// Writes that were in flight when power was lost, and whose content another may have written at
+/// the same revision. One of the two was lost, and the other repeated it; nothing tells which.
+fn contested(history: &History, known: &KnownOrder, at: Nanoseconds) -> BTreeSet<u64> {
+    let mut by_revision: BTreeMap<i64, Vec<&Operation>> = BTreeMap::new();
+    for operation in &history.operations {
+        let Some(response) = operation.response() else {
+            continue;
+        };
+        let in_flight = operation.invoked < at && operation.returned.is_some_and(|r| r > at);
+        let wrote = response.body.is_effect() && fate(operation, known) == Fate::Present;
+        if in_flight && wrote {
+            by_revision
+                .entry(response.revision)
+                .or_default()
+                .push(operation);
+        }
+    }
+    let in_flight = by_revision.into_values();
+    let contested = in_flight.filter(|same| same.len() > 1 || has_impostor(history, same[0]));
+    contested.flatten().map(|operation| operation.id).collect()
+}
+
+/// Whether an operation of unknown outcome, or the end of a lease, may have done the same.
+fn has_impostor(history: &History, operation: &Operation) -> bool {
+    let may = |other: &Operation| other.is_unknown() && may_write_same(operation, other);
+    history
+        .operations
+        .iter()
+        .any(|other| may(other) || attaches(&other.request))
 }
 
 /// The last revision that certainly survived a power loss.

@@ -97,6 +97,7 @@ pub fn check(members: &[MemberState]) -> Verdict<Agreement> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -124,7 +125,8 @@ mod tests {
 
     #[test]
     fn every_field_counts() {
-        let changes: [(fn(&mut MemberState), &str); 3] = [
+        type Change = fn(&mut MemberState);
+        let changes: [(Change, &str); 3] = [
             (|state| state.revision = 41, "revision"),
             (|state| state.compact_revision = 8, "compacted revision"),
             (|state| state.hash = 2, "content"),

@@ -106,6 +106,7 @@ pub fn check(recovery: &Recovery) -> Verdict<Recovered> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

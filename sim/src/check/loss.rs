@@ -10,6 +10,7 @@
 //! where nothing remains that would tell.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use bytes::Bytes;
@@ -205,15 +206,35 @@ impl fmt::Display for Record {
 pub(super) fn survey(history: &History, known: &KnownOrder, power_losses: &[PowerLoss]) -> Report {
     let mut report = Report::default();
     let mut lost: Vec<&Operation> = Vec::new();
+    // A revision has one writer: of several that match, one is there, and happened to write once
+    // more what the others had lost. It is the one that outlived most power losses.
+    let rank = |operation: &Operation| {
+        let count = |survived: &dyn Fn(Nanoseconds) -> bool| {
+            power_losses.iter().filter(|loss| survived(loss.at)).count()
+        };
+        let returned = operation.returned.unwrap_or(Nanoseconds::MAX);
+        (
+            count(&|at| at <= operation.invoked),
+            count(&|at| at < returned),
+        )
+    };
+    let mut present: BTreeMap<i64, &Operation> = BTreeMap::new();
     for operation in acknowledged(history) {
         report.acknowledged += 1;
-        match fate(operation, known) {
-            Fate::Present => report.present += 1,
-            Fate::NotChecked => report.not_checked += 1,
-            Fate::Lost => lost.push(operation),
+        match (fate(operation, known), operation.response()) {
+            (Fate::Present, Some(response)) => match present.entry(response.revision) {
+                Entry::Vacant(slot) => _ = slot.insert(operation),
+                Entry::Occupied(mut slot) if rank(slot.get()) < rank(operation) => {
+                    lost.push(slot.insert(operation));
+                }
+                Entry::Occupied(_) => lost.push(operation),
+            },
+            (Fate::Lost, _) => lost.push(operation),
+            (Fate::NotChecked | Fate::Present, _) => report.not_checked += 1,
         }
     }
-    let sightings = sightings(history, &lost);
+    report.present = present.len() as u64;
+    let sightings = sightings(history, known, &lost);
     let mut times: Vec<Nanoseconds> = power_losses.iter().map(|loss| loss.at).collect();
     times.sort_unstable();
     for operation in lost {
@@ -327,8 +348,37 @@ pub(super) fn fate(operation: &Operation, known: &KnownOrder) -> Fate {
     }
 }
 
+/// Whether `other`, however it goes, may write a key as the acknowledged `operation` did.
+pub(super) fn may_write_same(operation: &Operation, other: &Operation) -> bool {
+    let Some(response) = operation.response() else {
+        return false;
+    };
+    let mut changes = Changes::default();
+    changes.collect(&operation.request, &response.body);
+    fn any(request: &Request, changes: &Changes<'_>) -> bool {
+        match request {
+            Request::Put(put) => changes.puts.get(&put.key) == Some(&&put.value),
+            Request::Delete(mine) => changes
+                .deletes
+                .iter()
+                .any(|(theirs, _)| covers(mine, &theirs.key) || covers(theirs, &mine.key)),
+            Request::Txn(txn) => txn
+                .then
+                .iter()
+                .chain(&txn.otherwise)
+                .any(|inner| any(inner, changes)),
+            _ => false,
+        }
+    }
+    any(&other.request, &changes)
+}
+
 /// For each lost write that was seen: the latest invocation of an operation that saw it.
-fn sightings(history: &History, lost: &[&Operation]) -> BTreeMap<u64, Nanoseconds> {
+fn sightings(
+    history: &History,
+    known: &KnownOrder,
+    lost: &[&Operation],
+) -> BTreeMap<u64, Nanoseconds> {
     let mut by_revision: BTreeMap<i64, Vec<(u64, Changes<'_>)>> = BTreeMap::new();
     for operation in lost {
         let Some(response) = operation.response() else {
@@ -350,7 +400,16 @@ fn sightings(history: &History, lost: &[&Operation]) -> BTreeMap<u64, Nanosecond
             continue;
         };
         response.body.for_each_key_value(&mut |kv| {
-            for (id, changes) in by_revision.get(&kv.mod_revision).into_iter().flatten() {
+            let Some(lost) = by_revision.get(&kv.mod_revision) else {
+                return;
+            };
+            // Whoever wrote that revision after the loss may have put the same there.
+            if let Known::All(records) | Known::Some(records) = known.at(kv.mod_revision)
+                && records.iter().any(|record| record.key == kv.key)
+            {
+                return;
+            }
+            for (id, changes) in lost {
                 if changes.puts.get(&kv.key) == Some(&&kv.value) {
                     let latest: &mut Nanoseconds = sightings.entry(*id).or_default();
                     *latest = (*latest).max(operation.invoked);

@@ -87,6 +87,7 @@ pub mod optional {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -452,6 +452,26 @@ fn many_keys() {
     bad(operations);
 }
 
+#[test]
+fn the_second_opinion_starts_late_in_a_long_history() {
+    let mut operations: Vec<_> = (0..6_000_u64)
+        .map(|n| {
+            (
+                2 * n,
+                2 * n + 1,
+                put("k", &n.to_string()),
+                wrote(n as i64 + 2),
+            )
+        })
+        .collect();
+    let stale = kv("k", "5998", 2, 6_000, 5_999);
+    operations.push((20_000, 20_001, get("k"), saw(6_001, &[stale])));
+    let found = bad(operations);
+    let opinion = found.second_opinion.unwrap();
+    assert!(opinion.contains("from revision 5800 on"), "{opinion}");
+    assert!(opinion.contains("the data is wrong"), "{opinion}");
+}
+
 fn serializable(last: (u64, u64, Request, Outcome)) -> Verdict<serializable_reads::Statistics> {
     let writes = vec![
         (1, 2, put("k", "x"), wrote(2)),

@@ -36,6 +36,10 @@ pub struct CasePlan {
     values: u16,
     /// Leaves out what only some stores have: compactions, leases, serializable reads.
     plain: bool,
+    /// Power is lost before this operation, where a loss is asked for, and
+    loss: u8,
+    /// takes the store back to before this one.
+    back_to: u8,
     operations: Vec<OpPlan>,
     mutations: Vec<MutationPlan>,
 }
@@ -71,11 +75,14 @@ pub fn case() -> impl Strategy<Value = CasePlan> {
     let values = prop_oneof![Just(2_u16), Just(1000)];
     let operations = prop::collection::vec(operation, 1..10);
     let mutations = prop::collection::vec(mutation, 0..3);
-    (keys, values, any::<bool>(), operations, mutations).prop_map(
-        |(keys, values, plain, operations, mutations)| CasePlan {
+    let loss = (0..9_u8, 0..9_u8);
+    (keys, values, any::<bool>(), loss, operations, mutations).prop_map(
+        |(keys, values, plain, (loss, back_to), operations, mutations)| CasePlan {
             keys,
             values,
             plain,
+            loss,
+            back_to,
             operations,
             mutations,
         },
@@ -94,10 +101,50 @@ impl CasePlan {
     /// Executes the plan, one operation every 10 ns; then falsifies what it says it does. Also
     /// returns what the store held before that.
     pub fn history(&self) -> (History, KnownOrder) {
+        let (mut history, known) = self.execute(None);
+        for mutation in &self.mutations {
+            mutate(&mut history.operations, mutation);
+        }
+        (history, known)
+    }
+
+    /// Like [`CasePlan::history`], with one more falsification: the revision of the first
+    /// serializable read is one off as often as not.
+    pub fn history_with_doubtful_read(&self) -> History {
+        let (mut history, _) = self.history();
+        let read = history
+            .operations
+            .iter_mut()
+            .find(|o| o.request.is_serializable());
+        if let Some(Operation {
+            outcome: Outcome::Ok(response),
+            ..
+        }) = read
+        {
+            response.revision += [0, 0, 1, -1][usize::from(self.loss % 4)];
+            response.revision = response.revision.max(1);
+        }
+        history
+    }
+
+    /// Executes the plan with a power loss on the way that takes the store back; also returns when.
+    pub fn history_with_loss(&self) -> (History, KnownOrder, u64) {
+        let (history, known) = self.execute(Some((self.loss, self.loss.min(self.back_to))));
+        (history, known, 95 + 10 * u64::from(self.loss))
+    }
+
+    fn execute(&self, loss: Option<(u8, u8)>) -> (History, KnownOrder) {
         let mut store = Naive::new();
+        let mut stores = Vec::new();
         let mut operations = Vec::new();
         for (index, plan) in self.operations.iter().enumerate() {
             let point = 100 + 10 * index as u64;
+            stores.push(store.clone());
+            if let Some((at, back_to)) = loss
+                && usize::from(at) == index
+            {
+                store = stores[usize::from(back_to)].clone();
+            }
             let Some(request) = self.request(plan, &store) else {
                 let lease = store.leases().first().copied();
                 lease.into_iter().for_each(|lease| store.expire(lease));
@@ -135,11 +182,7 @@ impl CasePlan {
             revision: store.revision(),
             records,
         };
-        let mut history = History { operations };
-        for mutation in &self.mutations {
-            mutate(&mut history.operations, mutation);
-        }
-        (history, known)
+        (History { operations }, known)
     }
 
     fn request(&self, plan: &OpPlan, store: &Naive) -> Option<Request> {
@@ -194,14 +237,15 @@ impl CasePlan {
             operand,
         };
         let held = store.keys().get(&key);
-        let modified = held.map_or(0, |held| held.modified) - i64::from(plan.detail % 4 == 0);
+        let modified =
+            held.map_or(0, |held| held.modified) - i64::from(plan.detail.is_multiple_of(4));
         Some(match plan.kind {
             0..=9 => Request::Put(put),
             10..=15 => Request::Range(get),
             16 | 17 => Request::Range(Range {
                 limit: i64::from(plan.detail >> 6),
-                keys_only: plan.detail % 5 == 0,
-                count_only: plan.detail % 7 == 0,
+                keys_only: plan.detail.is_multiple_of(5),
+                count_only: plan.detail.is_multiple_of(7),
                 ..list
             }),
             18..=20 => Request::Delete(delete),

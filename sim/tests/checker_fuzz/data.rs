@@ -19,12 +19,14 @@ fn covers(key: &Bytes, start: &Bytes, end: &Bytes) -> bool {
 /// Every state that a request may lead to from `keys`, given its answer where there is one.
 fn outcomes(before: &Keys, keys: &Keys, request: &Request, body: Option<&Body>) -> Vec<Keys> {
     let mut next = keys.clone();
-    let same_kind = match (request, body) {
-        (_, None) => true,
-        (Request::Range(_), Some(Body::Range(_))) | (Request::Put(_), Some(Body::Put(_))) => true,
-        (Request::Delete(_), Some(Body::Delete(_))) | (Request::Txn(_), Some(Body::Txn(_))) => true,
-        _ => false,
-    };
+    let same_kind = matches!(
+        (request, body),
+        (_, None)
+            | (Request::Range(_), Some(Body::Range(_)))
+            | (Request::Put(_), Some(Body::Put(_)))
+            | (Request::Delete(_), Some(Body::Delete(_)))
+            | (Request::Txn(_), Some(Body::Txn(_)))
+    );
     if !same_kind {
         return vec![];
     }

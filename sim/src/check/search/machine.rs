@@ -9,6 +9,9 @@ use super::model::{Data, Decisions};
 use crate::check::certificate::Step;
 use crate::history::{Operation, Request};
 
+/// The most situations remembered; beyond, the search gives up.
+const SITUATIONS_MAX: usize = 2_000_000;
+
 /// How a search ended.
 pub(super) enum End {
     /// In this order.
@@ -59,6 +62,7 @@ pub(super) struct Machine<'a> {
     trail: Vec<Step>,
     stack: Vec<Frame>,
     seen: BTreeMap<u64, Vec<Situation>>,
+    situations: usize,
     deepest: Situation,
     incomplete: bool,
 }
@@ -95,6 +99,7 @@ impl<'a> Machine<'a> {
             trail: Vec::new(),
             stack: Vec::new(),
             seen: BTreeMap::new(),
+            situations: 0,
             incomplete: false,
         }
     }
@@ -109,7 +114,7 @@ impl<'a> Machine<'a> {
             if self.now.oldest == self.known.len() {
                 return End::Explained(std::mem::take(&mut self.trail));
             }
-            if *steps_left == 0 {
+            if *steps_left == 0 || self.situations >= SITUATIONS_MAX {
                 return End::Exhausted("no order of the data found within the budget".to_owned());
             }
             if self.is_new() {
@@ -238,6 +243,7 @@ impl<'a> Machine<'a> {
         let new = !known.contains(&self.now);
         if new {
             known.push(self.now.clone());
+            self.situations += 1;
         }
         new
     }

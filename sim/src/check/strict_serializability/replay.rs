@@ -22,6 +22,9 @@ use crate::history::display_short;
 /// How many operations after a gap are looked at to see which keys it cannot have touched.
 const LOOK_AHEAD: usize = 200;
 
+/// The most hopeless situations remembered; beyond, they are searched again when met again.
+const HOPELESS_MAX: usize = 500_000;
+
 /// What filled a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
@@ -318,11 +321,13 @@ impl<'p, 'a> Replay<'p, 'a> {
                 self.take(filler);
                 return true;
             }
-            let hash = choice.situation.hash();
-            self.hopeless
-                .entry(hash)
-                .or_default()
-                .push(choice.situation);
+            if self.hopeless.len() < HOPELESS_MAX {
+                let hash = choice.situation.hash();
+                self.hopeless
+                    .entry(hash)
+                    .or_default()
+                    .push(choice.situation);
+            }
         }
         false
     }

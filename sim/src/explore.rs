@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::history::History;
 use crate::plan::Plan;
 use crate::report::{RunResult, Verdict};
 
@@ -50,8 +51,8 @@ pub enum TraceLevel {
 pub struct RunOutput {
     /// The verdict and all numbers.
     pub result: RunResult,
-    /// What clients saw, one JSON object a line.
-    pub history: Vec<u8>,
+    /// What clients saw.
+    pub history: History,
     /// Every event, when asked for.
     pub events: Vec<TraceEvent>,
 }
@@ -217,7 +218,7 @@ pub fn run_caught(plan: &Plan, runner: &dyn Runner, options: &RunOptions) -> Run
         let result = RunResult::internal_error(plan, reason);
         RunOutput {
             result,
-            history: Vec::new(),
+            history: History::default(),
             events: Vec::new(),
         }
     })

@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -181,21 +182,24 @@ pub trait HostExt: Host {
         }
     }
 
-    /// Awaits `future` for at most `limit`; `None` when the limit passed first.
+    /// Awaits `future` for at most `limit`; `None` when the limit passed first. No timer is set when
+    /// the future is ready at once.
     fn timeout<F: Future>(
         &self,
         limit: Duration,
         future: F,
     ) -> impl Future<Output = Option<F::Output>> {
-        let sleep = self.sleep(limit);
         async move {
             let mut future = std::pin::pin!(future);
-            let mut sleep = sleep;
-            tokio::select! {
-                biased;
-                value = &mut future => Some(value),
-                () = &mut sleep => None,
-            }
+            let mut sleep: Option<BoxFuture<()>> = None;
+            std::future::poll_fn(|context| {
+                if let Poll::Ready(value) = future.as_mut().poll(context) {
+                    return Poll::Ready(Some(value));
+                }
+                let sleep = sleep.get_or_insert_with(|| self.sleep(limit));
+                sleep.as_mut().poll(context).map(|()| None)
+            })
+            .await
         }
     }
 

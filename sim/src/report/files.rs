@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::json;
 use super::result::RunResult;
+use crate::history::History;
 use crate::plan::Plan;
 
 /// The directory below `out` for a run: `smoke-quickstart-7`, and the settings when they differ
@@ -35,12 +36,19 @@ pub fn directory(out: &Path, plan: &Plan) -> PathBuf {
 ///
 /// # Errors
 /// The first file that cannot be written.
-pub fn write(out: &Path, plan: &Plan, result: &RunResult, history: &[u8]) -> io::Result<PathBuf> {
+pub fn write(
+    out: &Path,
+    plan: &Plan,
+    result: &RunResult,
+    history: &History,
+) -> io::Result<PathBuf> {
     let directory = directory(out, plan);
     std::fs::create_dir_all(&directory)?;
     let plan_toml = plan.to_toml();
     write_file(&directory.join("plan.toml"), plan_toml.as_bytes())?;
-    write_file(&directory.join("history.jsonl"), history)?;
+    let mut lines = Vec::new();
+    history.write(&mut lines).map_err(io::Error::other)?;
+    write_file(&directory.join("history.jsonl"), &lines)?;
     write_file(
         &directory.join("result.json"),
         json::result(result, &plan_toml).as_bytes(),

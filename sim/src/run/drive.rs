@@ -13,6 +13,7 @@ use crate::check::{KnownOrder, Record};
 use crate::cluster::{Cluster, member_config};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
+use crate::history::{Operation, Outcome};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::report::FiredFault;
@@ -125,10 +126,30 @@ fn recorder(world: &World) -> Recorder {
     Recorder::new(
         move || clock.now_ns(),
         move |operation| {
-            let text = operation.to_string();
-            trace.note(None, "operation", text.as_bytes());
+            trace.note(None, "operation", &fingerprint(operation));
         },
     )
+}
+
+/// Tells operations apart: who, when, and the outcome with its revision.
+fn fingerprint(operation: &Operation) -> [u8; 40] {
+    let (class, revision) = match &operation.outcome {
+        Outcome::Ok(response) => (0, response.revision),
+        Outcome::Failed(failure) => (1, failure.class as i64),
+        Outcome::Unknown(_) => (2, 0),
+    };
+    let words = [
+        operation.id,
+        operation.invoked,
+        operation.returned.unwrap_or(u64::MAX),
+        u64::from(operation.client) << 2 | class,
+        revision as u64,
+    ];
+    let mut bytes = [0; 40];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
 }
 
 /// Starts every client on a node of its own, on good hardware.

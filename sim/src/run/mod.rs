@@ -59,22 +59,19 @@ fn run(plan: &Plan, options: &RunOptions) -> RunOutput {
     let outcome = world::run_with(config, move |world| {
         drive::drive(world, inner_plan, inner_options)
     });
-    let outcome = match outcome {
+    let mut outcome = match outcome {
         Ok(outcome) => outcome,
         Err(failure) => return failed(plan, failure.to_string()),
     };
-    let facts = match &outcome.output {
+    let facts = match &mut outcome.output {
         Ok(facts) => facts,
         Err(refusal) => return failed(plan, refusal.clone()),
     };
     let mut result = judge::judge(plan, facts);
     result.trace_hash = outcome.trace.to_string();
     result.virtual_time = std::time::Duration::from_nanos(outcome.virtual_ns);
-    let mut history = Vec::new();
-    if let Err(error) = facts.history.write(&mut history) {
-        return failed(plan, format!("cannot write the history: {error}"));
-    }
-    let names = facts.node_names.clone();
+    let names = std::mem::take(&mut facts.node_names);
+    let history = std::mem::take(&mut facts.history);
     let events = outcome.events.iter().map(|event| TraceEvent {
         at: std::time::Duration::from_nanos(event.at_ns),
         node: match event.node {
@@ -96,7 +93,7 @@ fn failed(plan: &Plan, reason: String) -> RunOutput {
             verdict: Verdict::InternalError,
             ..RunResult::internal_error(plan, reason)
         },
-        history: Vec::new(),
+        history: History::default(),
         events: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use vetcd_sim::cli::Judge;
 use vetcd_sim::explore::{RunOptions, RunOutput, Runner, TraceEvent};
+use vetcd_sim::history::History;
 use vetcd_sim::plan::Plan;
 use vetcd_sim::report::{
     CheckResult, CheckVerdict, FiredFault, JudgedHistory, LatencySummary, LeaderChange,
@@ -128,7 +129,7 @@ impl Runner for Fake {
         };
         RunOutput {
             result,
-            history: b"{\"op\":1}\n".to_vec(),
+            history: History::default(),
             events,
         }
     }

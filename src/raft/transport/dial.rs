@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use prost::Message;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
@@ -134,7 +133,7 @@ fn encode_coalesced(
         let mut frame = PeerBatch::default();
         let mut bytes = 0;
         for message in batch {
-            bytes += message.encoded_len();
+            bytes += approximate_size(&message);
             frame.messages.push(message);
             if bytes >= COALESCE_BYTES {
                 frame::encode(&std::mem::take(&mut frame), buffer);
@@ -149,6 +148,12 @@ fn encode_coalesced(
             false => None,
         };
     }
+}
+
+/// A message's size on the wire, closely enough for limits (bytes).
+fn approximate_size(message: &RaftMessage) -> usize {
+    let entries = message.entries.iter();
+    64 + message.context.len() + entries.map(|entry| entry.data.len() + 32).sum::<usize>()
 }
 
 /// Connects to a peer and shakes hands for `channel`.

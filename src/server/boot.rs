@@ -169,6 +169,8 @@ pub struct Booted {
     pub backend: Backend,
     /// The state it holds.
     pub published: Published,
+    /// Reads are served only once an entry of this term or a later one is applied, see [`boot`].
+    pub trusted_from_term: u64,
     /// Bytes of a torn record cut off the log's end.
     pub torn_bytes: Option<u64>,
     /// Held as long as the member lives.
@@ -176,6 +178,10 @@ pub struct Booted {
 }
 
 /// Reads, and where needed creates or repairs, the data directory. Blocks.
+///
+/// Where `--wal-sync` permits losses, what this member has applied may be on a line that the cluster
+/// has since given up. An applied entry of a term that began after this start proves that it is not
+/// (raft's log matching), so until then the member serves no reads.
 pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
     let lock = prepare_directories(disk.as_ref(), options)?;
     let page_cache_lost = page_cache_lost(disk.as_ref(), options)?;
@@ -239,6 +245,10 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
         },
         backend,
         published,
+        trusted_from_term: match options.may_lose_writes() {
+            true => hard_state.term,
+            false => 0,
+        },
         torn_bytes: recovered.torn.map(|torn| torn.bytes),
         lock,
     })
@@ -446,9 +456,10 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     }
     let (mut log, _) = open_log(disk, options)?;
     log.append(&wal::Batch {
+        // A new term here as well: the leader must not go on counting what has just been dropped.
         hard_state: Some(wal::HardState {
             commit: GENESIS.0,
-            ..recovered.hard_state
+            ..term_after_loss(recovered.hard_state)
         }),
         ..Default::default()
     })?;

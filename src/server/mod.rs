@@ -125,6 +125,8 @@ pub struct Server {
     next_id: AtomicU64,
     limits: Limits,
     timeout: Duration,
+    /// No state is shown before an entry of this term or a later one is applied.
+    trusted_from_term: u64,
 }
 
 impl Server {
@@ -163,20 +165,38 @@ impl Server {
         if defect!(self.defects, LocalRead) {
             return Ok(self.serializable());
         }
-        let mut published = self.published.clone();
-        let reading = async {
+        self.within_timeout(async {
             let index = self.raft.read_index().await?;
-            let state = published.wait_for(|p| p.index >= index).await.ok()?;
-            Some(state.clone())
-        };
-        match self.host.timeout(self.timeout, reading).await {
-            Some(Some(state)) => Ok(state),
+            self.reached(index).await
+        })
+        .await
+    }
+
+    /// The state this member applied last, once it is known to be the cluster's; it may be old.
+    async fn trusted(&self) -> Result<Arc<Published>, RequestError> {
+        self.within_timeout(self.reached(0)).await
+    }
+
+    /// A state that has reached `index` and may be shown; `None` when the member stops first.
+    async fn reached(&self, index: u64) -> Option<Arc<Published>> {
+        let mut published = self.published.clone();
+        let trusted = self.trusted_from_term;
+        let reached = |p: &Arc<Published>| p.index >= index && p.term >= trusted;
+        Some(published.wait_for(reached).await.ok()?.clone())
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        work: impl Future<Output = Option<T>>,
+    ) -> Result<T, RequestError> {
+        match self.host.timeout(self.timeout, work).await {
+            Some(Some(value)) => Ok(value),
             Some(None) => Err(RequestError::Stopped),
             None => Err(RequestError::Timeout),
         }
     }
 
-    /// The state this member applied last; it may be old.
+    /// The state this member applied last, whatever it is worth.
     pub fn serializable(&self) -> Arc<Published> {
         self.published.borrow().clone()
     }
@@ -184,7 +204,7 @@ impl Server {
     /// The state for a read of either kind.
     pub async fn read(&self, serializable: bool) -> Result<Arc<Published>, RequestError> {
         match serializable {
-            true => Ok(self.serializable()),
+            true => self.trusted().await,
             false => self.linearizable().await,
         }
     }

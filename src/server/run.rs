@@ -168,6 +168,7 @@ fn start(
         mut restored,
         backend,
         published: current,
+        trusted_from_term,
         torn_bytes,
         lock,
     } = booted;
@@ -257,6 +258,7 @@ fn start(
             request_bytes: config.max_request_bytes,
             txn_operations: config.max_txn_ops,
         },
+        trusted_from_term,
         timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
     });
     Ok(Member {

@@ -234,10 +234,13 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn peer_address(&self) -> String;
 }
 
+/// What [`Listener::accept`] returns.
+pub type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
 /// Accepts connections.
 pub trait Listener: Send {
     /// Waits for the next connection.
-    fn accept(&mut self) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>>;
+    fn accept(&mut self) -> Accepting<'_>;
 
     /// The address actually bound (`host:port`), useful when the port asked for was 0.
     fn local_address(&self) -> String;

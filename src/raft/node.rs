@@ -109,6 +109,9 @@ impl Node {
     pub async fn run(mut self) -> Result<(), Error> {
         self.set_election_timeout();
         self.shorten_first_election();
+        while self.raft.has_ready() {
+            self.on_ready()?;
+        }
         let mut batch = Vec::with_capacity(INPUTS_PER_ROUND);
         loop {
             let full = self.wal.queued_bytes() > MAX_WAL_QUEUE_BYTES;
@@ -140,6 +143,14 @@ impl Node {
     /// A member that has just started need not wait a whole election timeout in silence: one tick
     /// is left before the randomised part begins (etcd's initial-election-tick-advance).
     fn shorten_first_election(&mut self) {
+        let voters = self.raft.raft.prs().conf().to_conf_state().voters;
+        if voters == [self.raft.raft.id] {
+            // Nobody else could be leading.
+            if let Err(error) = self.raft.campaign() {
+                tracing::warn!(%error, "cannot campaign");
+            }
+            return;
+        }
         for _ in 1..self.options.election_ticks {
             self.raft.tick();
         }

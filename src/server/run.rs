@@ -32,7 +32,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] crate::config::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} ({flag}): {source}")]
+    #[error("{flag}: {source}")]
     Listen {
         /// The address.
         address: String,

@@ -169,6 +169,9 @@ pub struct Booted {
     pub backend: Backend,
     /// The state it holds.
     pub published: Published,
+    /// Whether that state may lie on a line that the cluster has given up: power was lost under a
+    /// setting that permits losing writes, and this member may have kept more than its peers.
+    pub doubtful: bool,
     /// Bytes of a torn record cut off the log's end.
     pub torn_bytes: Option<u64>,
     /// Held as long as the member lives.
@@ -220,7 +223,8 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
     let mut hard_state = recovered.hard_state;
     hard_state.commit = hard_state.commit.clamp(published.index, last.0);
     hard_state.term = hard_state.term.max(last.1);
-    if page_cache_lost && options.may_lose_writes() {
+    let doubtful = page_cache_lost && options.may_lose_writes();
+    if doubtful {
         hard_state = term_after_loss(hard_state);
         log.append(&wal::Batch {
             hard_state: Some(hard_state),
@@ -239,6 +243,7 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
         },
         backend,
         published,
+        doubtful,
         torn_bytes: recovered.torn.map(|torn| torn.bytes),
         lock,
     })
@@ -428,8 +433,10 @@ fn published(state: State, meta: vetcdpb::BackendMeta) -> Published {
     }
 }
 
-/// Empties the data directory of a member whose log contradicts its cluster, keeping its identity
-/// and term, so that it can rebuild from its peers. Only for settings that permit losing writes.
+/// Empties the data directory of a member whose log contradicts its cluster, keeping its identity,
+/// so that it can rebuild from its peers. Its term rises: the leader still counts what this member
+/// said it held, and would wait for ever for an answer to what it sends beyond that. Only for
+/// settings that permit losing writes.
 pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     assert!(
         options.may_lose_writes(),
@@ -446,10 +453,10 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     }
     let (mut log, _) = open_log(disk, options)?;
     log.append(&wal::Batch {
-        hard_state: Some(wal::HardState {
+        hard_state: Some(term_after_loss(wal::HardState {
             commit: GENESIS.0,
             ..recovered.hard_state
-        }),
+        })),
         ..Default::default()
     })?;
     Ok(())

@@ -120,6 +120,10 @@ pub struct Server {
     identity: raft::Identity,
     raft: raft::Handle,
     published: watch::Receiver<Arc<Published>>,
+    /// No linearizable read is served from a state before this index. After a loss that the setting
+    /// permits, what this member kept may contradict its peers; raft takes an entry behind it only
+    /// when it does not, and the election that follows every loss brings one.
+    trusted_from: u64,
     waiters: Arc<Waiters>,
     backend: watch::Receiver<Arc<Backend>>,
     next_id: AtomicU64,
@@ -165,7 +169,7 @@ impl Server {
         }
         let mut published = self.published.clone();
         let reading = async {
-            let index = self.raft.read_index().await?;
+            let index = self.raft.read_index().await?.max(self.trusted_from);
             let state = published.wait_for(|p| p.index >= index).await.ok()?;
             Some(state.clone())
         };

@@ -168,6 +168,7 @@ fn start(
         mut restored,
         backend,
         published: current,
+        doubtful,
         torn_bytes,
         lock,
     } = booted;
@@ -250,6 +251,7 @@ fn start(
         identity,
         raft: handle,
         published,
+        trusted_from: if doubtful { applied + 1 } else { 0 },
         waiters,
         backend: current_backend,
         next_id: AtomicU64::new(host.random_u64() >> 1),

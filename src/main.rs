@@ -61,6 +61,14 @@ async fn run(runtime: &Runtime, config: Config) -> ExitCode {
         name = config.name,
         "starting"
     );
+    #[cfg(feature = "defects")]
+    {
+        let known = vetcd::defects::Defect::ALL
+            .iter()
+            .map(|defect| defect.name());
+        let known = known.collect::<Vec<_>>().join(", ");
+        tracing::warn!(known, "built with deliberate mistakes: not for production");
+    }
     if config.quota_backend_bytes != 0 {
         tracing::warn!("--quota-backend-bytes is accepted but not enforced yet");
     }

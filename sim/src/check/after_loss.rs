@@ -32,8 +32,10 @@
 //! the power loss, such a write is taken to be of unknown outcome.
 //!
 //! What cannot be decided: an operation *in flight* at the power loss that saw a revision beyond
-//! `v` belongs to either line. It is judged with the surviving one; if only that makes it fail, the
-//! verdict is Undetermined. The same for writes whose fate compaction hides.
+//! `v` belongs to either line. It is judged with the surviving one; if only that makes it fail, all
+//! such operations are judged with the lost one, as answered before the power loss and received after
+//! it. An explanation of either kind is enough; without one the verdict is Undetermined. The same for
+//! writes whose fate compaction hides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -59,6 +61,17 @@ pub struct Remaining {
     pub dropped: BTreeSet<u64>,
     /// Operations in [`Remaining::history`] that may not belong to the surviving line.
     pub undecided: BTreeSet<u64>,
+}
+
+impl Remaining {
+    /// Takes the undecided operations to belong to another line.
+    fn drop_undecided(&mut self) {
+        let undecided = std::mem::take(&mut self.undecided);
+        self.history
+            .operations
+            .retain(|operation| !undecided.contains(&operation.id));
+        self.dropped.extend(undecided);
+    }
 }
 
 /// That all pieces of a history with an allowed loss are strictly serializable.
@@ -115,7 +128,7 @@ pub fn check(
             .any(|lost| lost.power_loss == Some(loss.at))
     };
     let taking: Vec<&PowerLoss> = power_losses.iter().filter(took).collect();
-    let first = pieces(history, known, &taking, &report.lost, promise, &options);
+    let first = explained(history, known, &taking, &report.lost, promise, &options);
     if !first.is_violation() {
         return first;
     }
@@ -124,7 +137,7 @@ pub fn check(
     let all: Vec<&PowerLoss> = power_losses.iter().collect();
     let mut lost = report.lost;
     for _ in 0..HYPOTHESES_MAX {
-        match pieces(history, known, &all, &lost, promise, &options) {
+        match explained(history, known, &all, &lost, promise, &options) {
             Verdict::Violation(_) => {}
             second => return second,
         }
@@ -179,7 +192,16 @@ fn attaches(request: &Request) -> bool {
     }
 }
 
-fn pieces(
+/// Where the operations that may belong to either line are judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undecided {
+    WithSurviving,
+    WithLost,
+}
+
+/// Judges all pieces, with the undecided operations on one line or, if that settles nothing, on the
+/// other.
+fn explained(
     history: &History,
     known: &KnownOrder,
     power_losses: &[&PowerLoss],
@@ -187,11 +209,45 @@ fn pieces(
     promise: Promise,
     options: &Options<'_>,
 ) -> Verdict<AfterLoss> {
+    let judge_with = |undecided| {
+        pieces(
+            history,
+            known,
+            power_losses,
+            lost,
+            promise,
+            undecided,
+            options,
+        )
+    };
+    match judge_with(Undecided::WithSurviving) {
+        Verdict::Undetermined(reason) => match judge_with(Undecided::WithLost) {
+            explained @ Verdict::Ok(_) => explained,
+            _ => Verdict::Undetermined(reason),
+        },
+        verdict => verdict,
+    }
+}
+
+fn pieces(
+    history: &History,
+    known: &KnownOrder,
+    power_losses: &[&PowerLoss],
+    lost: &[LostWrite],
+    promise: Promise,
+    undecided: Undecided,
+    options: &Options<'_>,
+) -> Verdict<AfterLoss> {
     let mut power_losses = power_losses.to_vec();
     power_losses.sort_by_key(|loss| loss.at);
     for (index, loss) in power_losses.iter().enumerate() {
-        let before = remaining(history, known, &power_losses[..index], lost, promise);
-        let piece = until(&before.history, loss.at);
+        let mut before = remaining(history, known, &power_losses[..index], lost, promise);
+        let mut answered = BTreeSet::new();
+        if undecided == Undecided::WithLost {
+            before.drop_undecided();
+            answered = remaining(history, known, &power_losses[..=index], lost, promise).undecided;
+        }
+        let piece = until_with(&before.history, loss.at, &answered);
         let survived = known_until(known, surviving(history, known, loss.at, lost));
         let options = Options {
             known_order: Some(&survived),
@@ -209,7 +265,10 @@ fn pieces(
             Verdict::Undetermined(reason) => return Verdict::Undetermined(reason),
         }
     }
-    let after = remaining(history, known, &power_losses, lost, promise);
+    let mut after = remaining(history, known, &power_losses, lost, promise);
+    if undecided == Undecided::WithLost {
+        after.drop_undecided();
+    }
     let rolled_back = after.dropped.len();
     judge(after.history, &after.undecided, options).map(|after| AfterLoss {
         rolled_back,
@@ -258,12 +317,20 @@ fn judge_all(
 
 /// The history as it stood when power was lost: what had returned, and what was in flight.
 pub fn until(history: &History, at: Nanoseconds) -> History {
+    until_with(history, at, &BTreeSet::new())
+}
+
+/// As [`until`], where of what was in flight `answered` had been answered by then.
+fn until_with(history: &History, at: Nanoseconds, answered: &BTreeSet<u64>) -> History {
     let started = history
         .operations
         .iter()
         .filter(|operation| operation.invoked < at);
     let cut = |operation: &Operation| {
         let mut operation = operation.clone();
+        if answered.contains(&operation.id) {
+            return operation;
+        }
         if !operation.is_unknown() && operation.returned.is_none_or(|returned| returned > at) {
             operation.returned = None;
             operation.outcome = Outcome::Unknown("in flight when power was lost".to_owned());

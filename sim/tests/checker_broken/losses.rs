@@ -278,12 +278,17 @@ fn what_was_only_seen_may_be_lost_as_well() {
 }
 
 #[test]
-fn in_flight_at_the_loss_is_undetermined_when_it_matters() {
+fn in_flight_at_the_loss_belongs_to_either_line() {
     let known = store(&[("a", "1"), ("b", "1"), ("c", "9")]);
+    let judge = |operations| after(operations, &known, &power(9), Promise::LostAfterPowerLoss);
     let mut operations = rolled_back();
     // Answered before the loss, but the answer arrived after it.
     operations[3] = (7, 10, get("a"), saw(4, &[kv("a", "2", 2, 4, 2)]));
-    let verdict = after(operations, &known, &power(9), Promise::LostAfterPowerLoss);
+    assert!(judge(operations).is_ok());
+    // No write of this value is known on any line.
+    let mut operations = rolled_back();
+    operations[3] = (7, 10, get("a"), saw(4, &[kv("a", "3", 2, 4, 2)]));
+    let verdict = judge(operations);
     assert!(matches!(verdict, Verdict::Undetermined(_)), "{verdict}");
 }
 

@@ -1,5 +1,6 @@
 //! From facts to a result: which checks apply, what they say, and the verdict. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vetcd::host::Event;
@@ -122,14 +123,18 @@ fn measure(result: &mut RunResult, facts: &Facts) {
 
 fn recovery_time(facts: &Facts) -> Option<Duration> {
     let ended = facts.recovery.last_fault_ended_ns?;
-    let served = facts
-        .recovery
-        .served_ns
-        .iter()
-        .copied()
-        .collect::<Option<Vec<_>>>()?;
-    let last = served.into_iter().max()?;
-    Some(nanos(last.saturating_sub(ended)))
+    let mut first_served: BTreeMap<u32, u64> = BTreeMap::new();
+    for operation in &facts.history.operations {
+        if let (Outcome::Ok(_), Some(returned)) = (&operation.outcome, operation.returned)
+            && operation.invoked >= ended
+        {
+            let first = first_served.entry(operation.client).or_insert(returned);
+            *first = returned.min(*first);
+        }
+    }
+    let every_client = first_served.len() == facts.recovery.served_ns.len();
+    let last = first_served.into_values().max()?;
+    every_client.then(|| nanos(last - ended))
 }
 
 fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {

@@ -17,6 +17,9 @@ use crate::history::{Body, Compare, Delete, Operand, Outcome, Put, Range, Relati
 use crate::rng::Stream;
 use crate::scenario::KvWorkload;
 
+/// The share of gets that any member may answer from what it happens to hold.
+const SERIALIZABLE: f64 = 0.1;
+
 /// Runs one client until it is aborted.
 pub async fn kv(
     host: Arc<dyn Host>,
@@ -88,7 +91,11 @@ impl Generator {
             }),
             "cas" => self.compare_and_swap(random),
             "txn" => self.transaction(random),
-            _ => get(self.key(random)),
+            _ => Request::Range(Range {
+                key: self.key(random),
+                serializable: random.chance(SERIALIZABLE),
+                ..Default::default()
+            }),
         }
     }
 

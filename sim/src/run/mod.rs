@@ -22,6 +22,13 @@ pub struct SimRunner;
 
 impl Runner for SimRunner {
     fn run(&self, plan: &Plan, options: &RunOptions) -> RunOutput {
+        // Once per process, and no part of this run.
+        world::warm_up({
+            let plan = drive::warm_up_plan(plan);
+            move |world| async move {
+                drop(drive::drive(world, plan, RunOptions::default()).await);
+            }
+        });
         #[allow(
             clippy::disallowed_methods,
             reason = "how long the run took for whoever waits; no part of what is compared"
@@ -49,12 +56,6 @@ fn run(plan: &Plan, options: &RunOptions) -> RunOutput {
         network: drive::network(plan),
         record: options.record_events,
     };
-    world::warm_up({
-        let plan = drive::warm_up_plan(plan);
-        move |world| async move {
-            drop(drive::drive(world, plan, RunOptions::default()).await);
-        }
-    });
     let (inner_plan, inner_options) = (plan.clone(), options.clone());
     let outcome = world::run_with(config, move |world| {
         drive::drive(world, inner_plan, inner_options)

@@ -20,6 +20,7 @@ use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
 
+use super::board::Board;
 use super::waiters::{Outcome, Waiters};
 use super::{Published, Response};
 
@@ -80,7 +81,7 @@ pub struct Applier {
     pub options: BackendOptions,
     pub raft: raft::Handle,
     pub applies: mpsc::UnboundedReceiver<Apply>,
-    pub published: watch::Sender<Arc<Published>>,
+    pub published: Arc<Board>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
 }
@@ -234,7 +235,7 @@ impl Applier {
     }
 
     fn publish(&self) {
-        self.published.send_replace(Arc::new(self.current.clone()));
+        self.published.publish(self.current.clone());
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.

@@ -6,6 +6,7 @@
 //! published; a serializable read takes that state as it is.
 
 mod apply;
+mod board;
 mod boot;
 mod members;
 mod run;
@@ -28,6 +29,7 @@ use crate::host::{Host, HostExt};
 use crate::mvcc::{self, State};
 use crate::raft;
 
+use board::Board;
 pub use members::Members;
 pub use run::{Error, run};
 use waiters::Waiters;
@@ -119,7 +121,7 @@ pub struct Server {
     defects: Defects,
     identity: raft::Identity,
     raft: raft::Handle,
-    published: watch::Receiver<Arc<Published>>,
+    published: Arc<Board>,
     waiters: Arc<Waiters>,
     backend: watch::Receiver<Arc<Backend>>,
     next_id: AtomicU64,
@@ -145,7 +147,7 @@ impl Server {
         if data.len() > self.limits.request_bytes {
             return Err(RequestError::TooLarge);
         }
-        let applied = self.published.borrow().index;
+        let applied = self.published.latest().index;
         if self.raft.status().commit > applied + MAX_APPLY_GAP {
             return Err(RequestError::TooManyRequests);
         }
@@ -179,10 +181,7 @@ impl Server {
 
     /// A state that has reached `index` and may be shown; `None` when the member stops first.
     async fn reached(&self, index: u64) -> Option<Arc<Published>> {
-        let mut published = self.published.clone();
-        let trusted = self.trusted_from_term;
-        let reached = |p: &Arc<Published>| p.index >= index && p.term >= trusted;
-        Some(published.wait_for(reached).await.ok()?.clone())
+        self.published.reached(index, self.trusted_from_term).await
     }
 
     async fn within_timeout<T>(
@@ -198,7 +197,7 @@ impl Server {
 
     /// The state this member applied last, whatever it is worth.
     pub fn serializable(&self) -> Arc<Published> {
-        self.published.borrow().clone()
+        self.published.latest()
     }
 
     /// The state for a read of either kind.

@@ -16,6 +16,7 @@ use crate::raft::{self, PeerAddress, SnapshotStore};
 use crate::wal;
 
 use super::apply::{self, Applier, BackendOptions};
+use super::board::Board;
 use super::boot::{self, Booted};
 use super::waiters::Waiters;
 use super::{Limits, Members, REQUEST_TIMEOUT, Server};
@@ -188,7 +189,7 @@ fn start(
             .filter(|e| e.index > applied)
             .count() as u64,
     });
-    let (publisher, published) = watch::channel(Arc::new(current.clone()));
+    let published = Arc::new(Board::new(current.clone()));
     let latest = published.clone();
     let raft_options = raft::Options {
         pre_vote: config.pre_vote,
@@ -198,7 +199,7 @@ fn start(
             Duration::from_millis(config.heartbeat_interval),
             Duration::from_millis(config.election_timeout),
             options.wal_sync,
-            Arc::new(move || latest.borrow().clone()),
+            Arc::new(move || latest.latest()),
         )
     };
     let snapshots = Arc::new(SnapshotStore::new(options.snapshot_dir()));
@@ -235,7 +236,7 @@ fn start(
         },
         raft: handle.clone(),
         applies,
-        published: publisher,
+        published: published.clone(),
         waiters: waiters.clone(),
         snapshots,
     };

@@ -5,15 +5,20 @@
 
 use std::io;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest payload a peer may send (bytes): a batch of maximal raft messages fits.
 pub const MAX_PAYLOAD: usize = 64 << 20;
 
-/// How much is read, and allocated, at a time (bytes).
+/// How much is read, and allocated, at a time (bytes). A shorter payload is copied out of the
+/// reader's buffer: an entry stays in memory for as long as the log keeps it, and as a slice of the
+/// buffer it would keep the whole of it.
 const READ_STEP: usize = 64 << 10;
+
+/// Room for at least this much is offered to each read (bytes).
+const READ_MIN: usize = 4 << 10;
 
 const HEADER: usize = 8;
 
@@ -87,7 +92,9 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             if let Some(payload) = self.take_frame(limit)? {
                 return Ok(payload);
             }
-            self.buffer.reserve(READ_STEP);
+            if self.buffer.capacity() - self.buffer.len() < READ_MIN {
+                self.buffer.reserve(READ_STEP);
+            }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -113,11 +120,14 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         if self.buffer.len() < HEADER + length {
             return Ok(None);
         }
-        let payload = self
-            .buffer
-            .split_to(HEADER + length)
-            .split_off(HEADER)
-            .freeze();
+        self.buffer.advance(HEADER);
+        let payload = if length < READ_STEP {
+            let copy = Bytes::copy_from_slice(&self.buffer[..length]);
+            self.buffer.advance(length);
+            copy
+        } else {
+            self.buffer.split_to(length).freeze()
+        };
         if crc32c::crc32c(&payload) != checksum {
             let text = "frame checksum does not match";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));

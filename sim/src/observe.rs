@@ -111,11 +111,6 @@ impl Observer {
         book.leaders.clear();
     }
 
-    /// The members that lead, as far as they have said.
-    pub fn leaders(&self) -> Vec<u32> {
-        self.lock().leading.iter().copied().collect()
-    }
-
     /// A member's process has died: it leads no more.
     pub fn died(&self, member: u32) {
         self.lock().leading.remove(&member);

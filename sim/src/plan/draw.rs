@@ -3,69 +3,40 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-
 use super::{Plan, PlannedFault, PlannedMember, PlannedWorkload, SEED_MAX};
+use crate::rng::Stream;
 use crate::scenario::{
     Clock, Direction, Drawn, Fault, FaultRule, Offset, Scenario, Shape, Swarm, Target,
     format_duration,
 };
 
-/// Draws for one purpose: a function of (seed, name) and of how many came before.
-///
-/// Private to planning; the simulated world has a fuller one of the same idea.
-struct Stream(ChaCha8Rng);
-
-impl Stream {
-    fn new(seed: u64, name: &str) -> Stream {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        // Three FNV-1a hashes of the name from different starting points fill the rest of the key.
-        for (lane, bytes) in key[8..].chunks_exact_mut(8).enumerate() {
-            let mut hash =
-                0xcbf2_9ce4_8422_2325 ^ (lane as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            for byte in name.bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-            bytes.copy_from_slice(&hash.to_le_bytes());
-        }
-        Stream(ChaCha8Rng::from_seed(key))
+/// Uniform within what the scenario leaves open.
+fn between(stream: &mut Stream, drawn: &Drawn) -> Duration {
+    let width =
+        u64::try_from((drawn.max - drawn.min).as_nanos()).expect("durations are bounded by a year");
+    if width == 0 {
+        return drawn.min;
     }
+    // Whole microseconds where the range allows it: plans are read by people.
+    let step = if width >= 1_000_000 { 1_000 } else { 1 };
+    drawn.min + Duration::from_nanos(stream.range(0..width / step + 1) * step)
+}
 
-    /// Uniform from 0 to `max`, both included.
-    fn up_to(&mut self, max: u64) -> u64 {
-        let width = u128::from(max) + 1;
-        ((u128::from(self.0.next_u64()) * width) >> 64) as u64
-    }
+/// Uniform from `-max` to `max`.
+fn around_zero(stream: &mut Stream, max: u64) -> i64 {
+    let max = max.min(i64::MAX as u64 / 4);
+    i64::try_from(stream.range(0..2 * max + 1)).expect("bounded above") - max as i64
+}
 
-    fn between(&mut self, drawn: &Drawn) -> Duration {
-        let nanoseconds = |duration: Duration| {
-            u64::try_from(duration.as_nanos()).expect("durations are bounded by a year")
-        };
-        let width = nanoseconds(drawn.max - drawn.min);
-        if width == 0 {
-            return drawn.min;
-        }
-        // Whole microseconds where the range allows it: plans are read by people.
-        let step = if width >= 1_000_000 { 1_000 } else { 1 };
-        drawn.min + Duration::from_nanos(self.up_to(width / step) * step)
-    }
-
-    /// Uniform from `-max` to `max`.
-    fn around_zero(&mut self, max: u64) -> i64 {
-        let max = max.min(i64::MAX as u64 / 4);
-        i64::try_from(self.up_to(2 * max)).expect("bounded above") - max as i64
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.up_to(items.len() as u64 - 1) as usize]
-    }
+fn pick<T: Copy>(stream: &mut Stream, items: &[T]) -> T {
+    *stream
+        .pick(items)
+        .expect("a scenario offers at least one choice")
 }
 
 /// A seed of 53 bits for a purpose: every JSON reader can hold it exactly.
 fn sub_seed(seed: u64, name: &str) -> u64 {
-    Stream::new(seed, &format!("seed/{name}")).0.next_u64() >> 11
+    Stream::new(seed, &format!("seed/{name}")).next_u64() >> 11
 }
 
 impl Plan {
@@ -104,8 +75,8 @@ fn draw_members(members: u32, clock: &Clock, seed: u64) -> Vec<PlannedMember> {
             let mut stream = Stream::new(seed, &format!("clock/member {number}"));
             let furthest = u64::try_from(clock.offset_max.as_micros())
                 .expect("durations are bounded by a year");
-            let nanoseconds = stream.around_zero(furthest) * 1_000;
-            let drift = stream.around_zero(u64::from(clock.drift_ppm_max));
+            let nanoseconds = around_zero(&mut stream, furthest) * 1_000;
+            let drift = around_zero(&mut stream, u64::from(clock.drift_ppm_max));
             PlannedMember {
                 number,
                 clock_offset: Offset { nanoseconds },
@@ -146,7 +117,7 @@ fn draw_rules(rules: &[FaultRule], seed: u64) -> Vec<PlannedFault> {
             *count += 1;
             purpose += &format!(" #{count}");
             let time = |key: &str, drawn: &Drawn| {
-                Stream::new(seed, &format!("{purpose}/{key}")).between(drawn)
+                between(&mut Stream::new(seed, &format!("{purpose}/{key}")), drawn)
             };
             PlannedFault {
                 name: rule.name.clone(),
@@ -182,7 +153,7 @@ fn purpose_of(rule: &FaultRule) -> String {
 }
 
 fn draw_swarm(scenario: &Scenario, swarm: &Swarm, seed: u64) -> Vec<PlannedFault> {
-    let count = Stream::new(seed, "swarm").up_to(u64::from(swarm.budget));
+    let count = Stream::new(seed, "swarm").range(0..u64::from(swarm.budget) + 1);
     (1..=count)
         .map(|number| draw_swarm_fault(scenario, swarm, seed, number))
         .collect()
@@ -193,17 +164,23 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
     let mut stream = Stream::new(seed, &purpose);
     let members = scenario.cluster.members;
     let run = scenario.time.run;
-    let kind = stream.pick(&swarm.faults);
-    let on = stream.pick(&swarm_targets(members));
-    let at = stream.between(&Drawn {
-        min: run / 20,
-        max: run * 9 / 10,
-    });
+    let kind = pick(&mut stream, &swarm.faults);
+    let on = pick(&mut stream, &swarm_targets(members));
+    let at = between(
+        &mut stream,
+        &Drawn {
+            min: run / 20,
+            max: run * 9 / 10,
+        },
+    );
     let longest = (run / 6).min(Duration::from_secs(15));
-    let lasts = stream.between(&Drawn {
-        min: longest / 20,
-        max: longest,
-    });
+    let lasts = between(
+        &mut stream,
+        &Drawn {
+            min: longest / 20,
+            max: longest,
+        },
+    );
     let latency_max = Duration::from_secs(1).min(run);
     let fault = match kind {
         "partition" => {
@@ -211,7 +188,7 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
                 .map(Target::Member)
                 .filter(|other| *other != on)
                 .collect();
-            let with = stream.pick(&others);
+            let with = pick(&mut stream, &others);
             let shapes = [
                 Shape::TwoWay,
                 Shape::OneWay(Direction::In),
@@ -220,7 +197,7 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
             ];
             Fault::Partition {
                 lasts,
-                shape: stream.pick(&shapes),
+                shape: pick(&mut stream, &shapes),
             }
         }
         "crash" => Fault::Crash {
@@ -233,10 +210,13 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
         },
         "pause" => Fault::Pause { lasts },
         "slow-fsync" => {
-            let latency = stream.between(&Drawn {
-                min: latency_max / 20,
-                max: latency_max,
-            });
+            let latency = between(
+                &mut stream,
+                &Drawn {
+                    min: latency_max / 20,
+                    max: latency_max,
+                },
+            );
             Fault::SlowFsync { lasts, latency }
         }
         "fsync-lies" => Fault::FsyncLies { lasts: Some(lasts) },

@@ -12,4 +12,4 @@ mod recorder;
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;
-pub use recorder::{Recorder, Sample, Session};
+pub use recorder::{Recorder, Session};

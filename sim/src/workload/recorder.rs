@@ -7,19 +7,6 @@ use vetcd::client::{CallError, Client};
 use super::convert::{self, Misfit};
 use crate::history::{Body, History, Operation, Outcome, Request};
 
-/// The time and result of one finished operation, for statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// When it was invoked, in virtual nanoseconds.
-    pub invoked_ns: u64,
-    /// When it returned, in virtual nanoseconds.
-    pub returned_ns: u64,
-    /// Whether it could write.
-    pub write: bool,
-    /// Whether it was answered.
-    pub ok: bool,
-}
-
 /// Collects the operations of all clients of a run; clones write into the same book.
 #[derive(Clone)]
 pub struct Recorder {

@@ -36,6 +36,10 @@ define! {
     ApplyTwice = "apply-twice",
     /// Only the first half of a transaction's operations is applied.
     HalfTransaction = "half-transaction",
+    /// The log's directory is not synced when a segment is begun or removed.
+    NoDirectorySync = "no-directory-sync",
+    /// A failed sync of the log is tried again, and believed when it then succeeds.
+    RetryFailedSync = "retry-failed-sync",
 }
 
 /// The set of mistakes chosen for one member.

@@ -13,6 +13,7 @@ pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod compare;
+pub mod enumerate;
 pub mod explore;
 pub mod fault;
 pub mod history;

@@ -24,7 +24,8 @@ use crate::raft::{Identity, Restored};
 use crate::snapshot;
 use crate::wal;
 
-use super::apply::{self, load_snapshot};
+use super::apply;
+pub use super::apply::load_snapshot;
 use super::{Members, Published};
 
 /// Index and term of the agreed beginning of every log: the initial membership stands there.

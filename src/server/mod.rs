@@ -7,7 +7,7 @@
 
 mod apply;
 mod board;
-mod boot;
+pub mod boot;
 mod members;
 mod run;
 mod waiters;

@@ -17,9 +17,11 @@ use super::format::encode_record;
 use super::format::{HardStateRecord, Kind, MarkRecord, Nothing, PAYLOAD_BYTES_MAX, Place};
 use super::open::begin_segment;
 use super::recovery::FoundSegment;
-use super::segment::SegmentName;
+use super::segment::{Durable, SegmentName};
 use super::state::State;
 use super::{Batch, Metadata, Options, Position};
+use crate::defect;
+use crate::defects::Defects;
 use crate::host::{Disk, File};
 
 /// A write buffer that grew beyond this is given back after use.
@@ -42,6 +44,7 @@ pub struct Log {
     /// Everything before this is durable, as far as the log knows.
     pub(super) synced: Position,
     pub(super) never_sync: bool,
+    pub(super) defects: Defects,
     pub(super) failed: Option<Error>,
     pub(super) stats: LogStats,
 }
@@ -112,6 +115,20 @@ impl Log {
         self.never_sync = true;
     }
 
+    /// Builds deliberate mistakes in, for the testbed.
+    pub fn choose_defects(&mut self, defects: Defects) {
+        self.defects = defects;
+    }
+
+    /// Whether a new segment survives a power loss.
+    fn durable(&self) -> Durable {
+        match self.never_sync {
+            true => Durable::No,
+            false if defect!(self.defects, NoDirectorySync) => Durable::Nameless,
+            false => Durable::Yes,
+        }
+    }
+
     /// Whose log it is.
     pub fn metadata(&self) -> Metadata {
         self.metadata
@@ -164,7 +181,10 @@ impl Log {
     }
 
     fn sync_active(&mut self) -> Result<(), Error> {
-        let synced = self.active.file.sync_data();
+        let mut synced = self.active.file.sync_data();
+        if synced.is_err() && defect!(self.defects, RetryFailedSync) {
+            synced = self.active.file.sync_data();
+        }
         synced.map_err(Error::io("sync", &self.active.path))?;
         self.stats.syncs += 1;
         self.synced = self.end();
@@ -256,7 +276,7 @@ impl Log {
             let removed = self.disk.remove_file(&path);
             removed.map_err(Error::io("remove", &path))?;
             // One by one: a crash must not be able to leave a gap in the sequence.
-            if !self.never_sync {
+            if self.durable() == Durable::Yes {
                 let synced = self.disk.sync_dir(&self.dir);
                 synced.map_err(Error::io("sync", &self.dir))?;
             }
@@ -374,7 +394,7 @@ impl Log {
             name,
             before,
             self.chain,
-            !self.never_sync,
+            self.durable(),
         )?;
         std::mem::swap(&mut self.active, &mut active);
         self.active.buffer = active.buffer;

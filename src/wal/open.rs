@@ -11,9 +11,10 @@ use super::error::Error;
 use super::format::{FORMAT, Kind, MarkRecord, Place, SegmentHead, encode_record};
 use super::log::{Active, Log, LogStats};
 use super::recovery::{self, Found, FoundSegment};
-use super::segment::{self, SegmentName};
+use super::segment::{self, Durable, SegmentName};
 use super::state::State;
 use super::{Metadata, Options, Position, Recovered};
+use crate::defects::Defects;
 use crate::host::{Disk, File, OpenMode};
 
 /// The first segment of a new log.
@@ -58,7 +59,16 @@ impl Log {
             segment: FIRST.segment,
             offset: 0,
         };
-        let (active, chain) = begin_segment(&*disk, dir, metadata, &state, FIRST, before, 0, true)?;
+        let (active, chain) = begin_segment(
+            &*disk,
+            dir,
+            metadata,
+            &state,
+            FIRST,
+            before,
+            0,
+            Durable::Yes,
+        )?;
         let synced = Position {
             segment: FIRST.segment,
             offset: active.length,
@@ -75,6 +85,7 @@ impl Log {
             ends_in_synced: false,
             synced,
             never_sync: false,
+            defects: Defects::default(),
             failed: None,
             stats: LogStats::default(),
         })
@@ -123,6 +134,7 @@ impl Log {
             },
             active,
             never_sync: false,
+            defects: Defects::default(),
             failed: None,
             stats: LogStats::default(),
         };
@@ -144,7 +156,7 @@ pub(super) fn begin_segment(
     name: SegmentName,
     synced: Position,
     previous: u32,
-    durable: bool,
+    durable: Durable,
 ) -> Result<(Active, u32), Error> {
     let head = SegmentHead {
         format: FORMAT,

@@ -94,14 +94,24 @@ pub(super) fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error
     Ok(())
 }
 
-/// Makes a segment that begins with `head` and, when `durable`, survives a power loss from the
-/// moment this returns.
+/// How much of a new segment survives a power loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Nothing for certain: the log never syncs.
+    No,
+    /// Its content and not its name: only under the defect `no-directory-sync`.
+    Nameless,
+    /// All of it.
+    Yes,
+}
+
+/// Makes a segment that begins with `head`; what `durable` says of it holds when this returns.
 pub(super) fn create(
     disk: &dyn Disk,
     dir: &Path,
     name: SegmentName,
     head: &[u8],
-    durable: bool,
+    durable: Durable,
 ) -> Result<Arc<dyn File>, Error> {
     let path = name.path(dir);
     let unfinished = path.with_extension("wal.tmp");
@@ -110,12 +120,12 @@ pub(super) fn create(
         .map_err(Error::io("create", &unfinished))?;
     file.write_at(0, head)
         .map_err(Error::io("write", &unfinished))?;
-    if durable {
+    if durable != Durable::No {
         file.sync_data().map_err(Error::io("sync", &unfinished))?;
     }
     disk.rename(&unfinished, &path)
         .map_err(Error::io("rename", &unfinished))?;
-    if durable {
+    if durable == Durable::Yes {
         disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     }
     Ok(file)

@@ -69,6 +69,7 @@ impl Writer {
         if policy == SyncPolicy::None {
             log.never_sync();
         }
+        log.choose_defects(host.defects());
         let (queue, commands) = mpsc::unbounded_channel();
         let (sync_jobs, jobs) = mpsc::unbounded_channel();
         let queued_bytes = Arc::new(AtomicU64::new(0));

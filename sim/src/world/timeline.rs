@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -18,20 +19,49 @@ use super::lock;
 /// A view of the run's clock; nanoseconds since the start of the run.
 #[derive(Clone)]
 pub(crate) struct Timeline {
-    time: TimeHandle,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// The clock of a simulation.
+    Running(TimeHandle),
+    /// A clock that its owner moves by hand: for a disk outside of any simulation.
+    Set(Arc<AtomicU64>),
 }
 
 impl Timeline {
     /// The clock of the madsim runtime that the calling thread is in.
     pub(crate) fn current() -> Timeline {
         Timeline {
-            time: TimeHandle::current(),
+            source: Source::Running(TimeHandle::current()),
+        }
+    }
+
+    /// A clock that stands at zero until [`Timeline::set`] moves it.
+    pub(crate) fn standing() -> Timeline {
+        Timeline {
+            source: Source::Set(Arc::default()),
+        }
+    }
+
+    /// Moves a standing clock.
+    ///
+    /// # Panics
+    /// On the clock of a simulation, which moves by itself.
+    pub(crate) fn set(&self, now_ns: u64) {
+        match &self.source {
+            Source::Set(clock) => clock.store(now_ns, Ordering::Relaxed),
+            Source::Running(_) => panic!("a simulation's clock is not set"),
         }
     }
 
     /// Nanoseconds since the start of the run.
     pub(crate) fn now_ns(&self) -> u64 {
-        nanos(self.time.elapsed())
+        match &self.source {
+            Source::Running(time) => nanos(time.elapsed()),
+            Source::Set(clock) => clock.load(Ordering::Relaxed),
+        }
     }
 
     /// Wakes `waker` once, at `at_ns` or right now when that has passed. Cannot be cancelled.
@@ -41,8 +71,11 @@ impl Timeline {
             waker.wake_by_ref();
             return;
         }
-        let now = self.time.now_instant();
-        let mut sleep = self.time.sleep_until(now);
+        let Source::Running(time) = &self.source else {
+            panic!("nobody waits on a standing clock");
+        };
+        let now = time.now_instant();
+        let mut sleep = time.sleep_until(now);
         Pin::new(&mut sleep).reset(now + Duration::from_nanos(at_ns - now_ns));
         // Polling a pending madsim sleep arms a timer; the sleep itself is not needed any more.
         let poll = Pin::new(&mut sleep).poll(&mut Context::from_waker(waker));

@@ -1,4 +1,8 @@
-//! A file's bytes: sparse, in chunks, so that large files cost what was written to them.
+//! A file's bytes: sparse, in chunks, so that large files cost what was written to them, and copies
+//! of a file what was written since.
+
+use std::hash::Hasher;
+use std::sync::Arc;
 
 /// The unit of allocation. Bytes of a chunk that is missing are zero.
 const CHUNK: usize = 16 * 1024;
@@ -6,9 +10,9 @@ const CHUNK: usize = 16 * 1024;
 /// The longest file, in bytes.
 pub(super) const LENGTH_MAX: u64 = 1 << 36;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Content {
-    chunks: Vec<Option<Box<[u8]>>>,
+    chunks: Vec<Option<Arc<[u8]>>>,
     length: u64,
 }
 
@@ -77,10 +81,9 @@ impl Content {
             if self.chunks.len() <= piece.chunk {
                 self.chunks.resize_with(piece.chunk + 1, || None);
             }
-            let chunk =
-                self.chunks[piece.chunk].get_or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
+            let chunk = self.chunks[piece.chunk].get_or_insert_with(|| vec![0; CHUNK].into());
             let (part, rest) = data.split_at(piece.within.len());
-            chunk[piece.within].copy_from_slice(part);
+            Arc::make_mut(chunk)[piece.within].copy_from_slice(part);
             data = rest;
         }
     }
@@ -95,10 +98,22 @@ impl Content {
             if within > 0
                 && let Some(Some(last)) = self.chunks.get_mut(kept - 1)
             {
-                last[within..].fill(0);
+                Arc::make_mut(last)[within..].fill(0);
             }
         }
         self.length = length;
+    }
+
+    /// Feeds the bytes and the length to `hasher`; a hole and written zeros are told apart, which
+    /// only makes equal contents look different.
+    pub(super) fn hash(&self, hasher: &mut impl Hasher) {
+        hasher.write_u64(self.length);
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            if let Some(chunk) = chunk {
+                hasher.write_usize(index);
+                hasher.write(chunk);
+            }
+        }
     }
 
     /// The parts at or after `offset` that are not holes: (offset, bytes).

@@ -5,13 +5,13 @@
 //! their stamp has passed. A durable change leaves the journal when nothing before it is left.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::content::Content;
 use super::device::Stamp;
-use super::power::{FileLoss, PowerLoss, Survival};
+use super::power::{Fates, FileLoss, Survival};
 use super::{UNSYNCED_BYTES_MAX, WRITEBACK_AFTER};
-use crate::rng::Stream;
 use crate::world::lock;
 use crate::world::timeline::nanos;
 
@@ -21,7 +21,7 @@ pub(super) struct FileNode {
     state: Mutex<FileState>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct FileState {
     content: Content,
     journal: VecDeque<Entry>,
@@ -33,6 +33,7 @@ struct FileState {
     next_sync_ns: Option<u64>,
 }
 
+#[derive(Clone)]
 struct Entry {
     stamp_ns: u64,
     what: What,
@@ -41,6 +42,7 @@ struct Entry {
     orphan: bool,
 }
 
+#[derive(Clone)]
 enum What {
     Change {
         change: Change,
@@ -52,14 +54,16 @@ enum What {
     },
 }
 
+#[derive(Clone)]
 pub(super) enum Change {
-    Write { offset: u64, data: Vec<u8> },
+    Write { offset: u64, data: Arc<[u8]> },
     SetLength(u64),
 }
 
+#[derive(Clone)]
 struct Undo {
     length: u64,
-    parts: Vec<(u64, Vec<u8>)>,
+    parts: Arc<[(u64, Vec<u8>)]>,
 }
 
 impl Change {
@@ -77,6 +81,19 @@ impl FileNode {
             id,
             state: Mutex::default(),
         }
+    }
+
+    /// An independent file that is the same in everything.
+    pub(super) fn copy(&self) -> FileNode {
+        FileNode {
+            id: self.id,
+            state: Mutex::new(self.state().clone()),
+        }
+    }
+
+    /// Feeds what the next process would read to `hasher`.
+    pub(super) fn hash(&self, hasher: &mut impl Hasher) {
+        self.state().content.hash(hasher);
     }
 
     fn state(&self) -> MutexGuard<'_, FileState> {
@@ -161,8 +178,8 @@ impl FileNode {
     pub(super) fn lose_power(
         &self,
         now_ns: u64,
-        policy: PowerLoss,
-        draws: &mut Stream,
+        sector: u32,
+        fates: &mut dyn Fates,
         path: String,
     ) -> Option<FileLoss> {
         let mut state = self.state();
@@ -172,7 +189,7 @@ impl FileNode {
             return None;
         }
         let entries = state.undo_all();
-        let mut survival = Survival::new(policy, draws, &mut state.content, path);
+        let mut survival = Survival::new(sector, fates, &mut state.content, path);
         for entry in entries {
             let What::Change { change, .. } = entry.what else {
                 continue;
@@ -224,7 +241,10 @@ impl FileState {
         };
         let what = What::Change {
             change,
-            undo: Undo { length, parts },
+            undo: Undo {
+                length,
+                parts: parts.into(),
+            },
         };
         self.push(Entry {
             stamp_ns,
@@ -282,7 +302,7 @@ impl FileState {
         for entry in entries.iter().rev() {
             if let What::Change { change, undo } = &entry.what {
                 self.journal_bytes -= change.bytes();
-                for (offset, bytes) in &undo.parts {
+                for (offset, bytes) in undo.parts.iter() {
                     // A write that only extended the file replaced nothing.
                     if !bytes.is_empty() {
                         self.content.write(*offset, bytes);
@@ -329,6 +349,14 @@ impl FileState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Stream;
+    use crate::world::disk::power::{Drawn, PowerLoss};
+
+    fn lose_all(file: &FileNode, now_ns: u64) {
+        let mut draws = Stream::new(1, "test");
+        let mut fates = Drawn::new(PowerLoss::lose_all(), &mut draws);
+        file.lose_power(now_ns, 512, &mut fates, String::new());
+    }
 
     fn stamp(start_ns: u64, done_ns: u64) -> Stamp {
         Stamp { start_ns, done_ns }
@@ -338,7 +366,7 @@ mod tests {
         file.change(
             Change::Write {
                 offset,
-                data: data.to_vec(),
+                data: data.into(),
             },
             at,
             at.start_ns,
@@ -361,8 +389,6 @@ mod tests {
 
     #[test]
     fn a_sync_covers_what_came_before_it_and_only_once_it_is_done() {
-        let lose_all = PowerLoss::lose_all();
-        let mut draws = Stream::new(1, "test");
         for (death_ns, expected) in [(49, &b""[..]), (50, b"one")] {
             let file = FileNode::new(1);
             write(&file, 0, b"one", stamp(0, 10));
@@ -370,14 +396,13 @@ mod tests {
             file.sync(stamp(20, 50), 20);
             file.settle(death_ns);
             assert_eq!(file.snapshot(), b"onetwo");
-            file.lose_power(death_ns, lose_all, &mut draws, String::new());
+            lose_all(&file, death_ns);
             assert_eq!(file.snapshot(), expected, "death at {death_ns}");
         }
     }
 
     #[test]
     fn an_orphan_is_lost_under_later_durable_writes() {
-        let mut draws = Stream::new(1, "test");
         let file = FileNode::new(1);
         write(&file, 0, b"base", stamp(0, 1));
         file.sync(stamp(1, 2), 1);
@@ -386,7 +411,7 @@ mod tests {
         write(&file, 1, b"Y", stamp(6, 7));
         file.sync(stamp(7, 8), 7);
         assert_eq!(file.snapshot(), b"XYse");
-        file.lose_power(20, PowerLoss::lose_all(), &mut draws, String::new());
+        lose_all(&file, 20);
         assert_eq!(file.snapshot(), b"bYse");
     }
 

@@ -34,6 +34,7 @@
 //!
 //! Not modelled: read errors, misdirected writes, contention between concurrent calls.
 
+mod bench;
 mod content;
 mod device;
 mod file;
@@ -54,8 +55,10 @@ use super::trace::{EventKind, Trace};
 use super::{NodeId, lock};
 use crate::rng::{Latency, Stream};
 
+pub(crate) use self::bench::{Bench, Image, Script};
 use self::device::Device;
 use self::mount::Mount;
+use self::power::Drawn;
 pub use self::power::{FileLoss, PowerLoss, Unsynced};
 use self::tree::Tree;
 
@@ -157,6 +160,8 @@ struct Inner {
     trace: Trace,
     device: Mutex<Device>,
     tree: Mutex<Tree>,
+    /// Only on a bench.
+    tape: Option<Mutex<bench::Tape>>,
 }
 
 impl SimDisk {
@@ -168,6 +173,21 @@ impl SimDisk {
         seed: u64,
         name: &str,
     ) -> SimDisk {
+        let tree = Tree::new();
+        SimDisk::with(node, profile, timeline, trace, seed, name, tree, None)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "every part, from two callers")]
+    fn with(
+        node: NodeId,
+        profile: DiskProfile,
+        timeline: Timeline,
+        trace: Trace,
+        seed: u64,
+        name: &str,
+        tree: Tree,
+        tape: Option<bench::Tape>,
+    ) -> SimDisk {
         let device = Device::new(
             profile,
             Stream::new(seed, &format!("disk/{name}")),
@@ -178,7 +198,8 @@ impl SimDisk {
             timeline,
             trace,
             device: Mutex::new(device),
-            tree: Mutex::new(Tree::new()),
+            tree: Mutex::new(tree),
+            tape: bench::tape(tape),
         }))
     }
 
@@ -277,7 +298,7 @@ impl SimDisk {
 
     /// The disk in the hands of one life of the node's process.
     pub(crate) fn mount(&self, life: Life) -> Arc<dyn vetcd::host::Disk> {
-        Arc::new(Mount::new(self.clone(), life))
+        Arc::new(Mount::new(self.clone(), Some(life)))
     }
 
     /// Disk work begins: operations are allowed until [`SimDisk::leave`].
@@ -307,12 +328,12 @@ impl SimDisk {
     pub(crate) fn power_lost(&self, policy: PowerLoss) -> Vec<FileLoss> {
         let now_ns = self.0.timeline.now_ns();
         let mut device = self.device();
-        let draws = &mut device.power_draws;
+        let mut fates = Drawn::new(policy, &mut device.power_draws);
         let mut tree = self.tree();
-        tree.lose_power(now_ns, policy, draws);
+        tree.lose_power(now_ns, &mut fates);
         let mut losses = Vec::new();
         for (path, file) in tree.live_files() {
-            let Some(loss) = file.lose_power(now_ns, policy, draws, path) else {
+            let Some(loss) = file.lose_power(now_ns, policy.sector, &mut fates, path) else {
                 continue;
             };
             let arguments = [

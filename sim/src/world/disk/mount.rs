@@ -33,16 +33,20 @@ mod operation {
 #[derive(Clone)]
 pub(super) struct Mount {
     disk: SimDisk,
-    life: Life,
+    /// None on a bench, whose process never dies by itself.
+    life: Option<Life>,
 }
 
 impl Mount {
-    pub(super) fn new(disk: SimDisk, life: Life) -> Mount {
+    pub(super) fn new(disk: SimDisk, life: Option<Life>) -> Mount {
         Mount { disk, life }
     }
 
     fn charge(&self, cost: Cost) -> io::Result<Stamp> {
-        self.life.check()?;
+        if let Some(life) = &self.life {
+            life.check()?;
+        }
+        self.disk.on_tape(cost);
         self.disk.device().charge(cost)
     }
 
@@ -162,7 +166,7 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.mount.life.is_current() {
+        if self.mount.life.as_ref().is_none_or(Life::is_current) {
             self.mount.disk.tree().drop_lock(&self.path);
         }
     }
@@ -227,7 +231,7 @@ impl File for SimFile {
         self.mount.disk.device().counters.bytes += data.len() as u64;
         let change = Change::Write {
             offset,
-            data: data.to_vec(),
+            data: data.into(),
         };
         self.file.change(change, stamp, self.now_ns());
         Ok(())

@@ -73,13 +73,83 @@ pub struct FileLoss {
     pub torn: u64,
 }
 
-/// Rebuilds a file after a power loss from its durable content and the changes since.
-pub(super) struct Survival<'a> {
+/// Decides, one question at a time, what survives. Every sequence of answers is a legal outcome, and
+/// there are no others: whoever gives all sequences goes through all that a power loss can leave.
+pub(super) trait Fates {
+    /// Which of `count` un-synced changes of names survive, in their order.
+    fn names(&mut self, count: usize) -> Vec<bool>;
+    /// The questions that follow are about another file.
+    fn begin_file(&mut self);
+    /// Whether the file's next length survives; after the first "no" nobody asks again.
+    fn length(&mut self) -> bool;
+    /// How many of the `length` new bytes of a sector survive; after fewer than all nobody asks
+    /// about that sector of the file again.
+    fn sector(&mut self, sector: u64, length: usize) -> usize;
+}
+
+/// Fates drawn at random, as [`PowerLoss`] says.
+pub(super) struct Drawn<'a> {
     policy: PowerLoss,
     draws: &'a mut Stream,
-    content: &'a mut Content,
     /// The chance of each further version of a sector, drawn once per file.
     chance: f64,
+}
+
+impl<'a> Drawn<'a> {
+    pub(super) fn new(policy: PowerLoss, draws: &'a mut Stream) -> Drawn<'a> {
+        Drawn {
+            policy,
+            draws,
+            chance: 0.0,
+        }
+    }
+}
+
+impl Fates for Drawn<'_> {
+    fn names(&mut self, count: usize) -> Vec<bool> {
+        match self.policy.unsynced {
+            Unsynced::LoseAll => vec![false; count],
+            Unsynced::KeepAll => vec![true; count],
+            Unsynced::Random if self.draws.chance(0.5) => {
+                let kept = self.draws.range(0..count as u64 + 1) as usize;
+                (0..count).map(|index| index < kept).collect()
+            }
+            Unsynced::Random => {
+                let chance = self.draws.unit();
+                (0..count).map(|_| self.draws.chance(chance)).collect()
+            }
+        }
+    }
+
+    fn begin_file(&mut self) {
+        self.chance = match self.policy.unsynced {
+            Unsynced::LoseAll => 0.0,
+            Unsynced::Random => self.draws.unit(),
+            Unsynced::KeepAll => 1.0,
+        };
+    }
+
+    fn length(&mut self) -> bool {
+        self.draws.chance(self.chance)
+    }
+
+    fn sector(&mut self, _sector: u64, length: usize) -> usize {
+        if !self.draws.chance(self.chance) {
+            return 0;
+        }
+        let tears = self.policy.torn && self.policy.unsynced == Unsynced::Random && length > 1;
+        if tears && self.draws.chance(TORN_CHANCE) {
+            return self.draws.range(1..length as u64) as usize;
+        }
+        length
+    }
+}
+
+/// Rebuilds a file after a power loss from its durable content and the changes since.
+pub(super) struct Survival<'a> {
+    sector_bytes: u64,
+    fates: &'a mut dyn Fates,
+    content: &'a mut Content,
     /// Sectors whose later versions are lost.
     stopped: BTreeSet<u64>,
     /// The length that survives, and whether later lengths still can.
@@ -90,16 +160,12 @@ pub(super) struct Survival<'a> {
 
 impl<'a> Survival<'a> {
     pub(super) fn new(
-        policy: PowerLoss,
-        draws: &'a mut Stream,
+        sector: u32,
+        fates: &'a mut dyn Fates,
         content: &'a mut Content,
         path: String,
     ) -> Survival<'a> {
-        let chance = match policy.unsynced {
-            Unsynced::LoseAll => 0.0,
-            Unsynced::Random => draws.unit(),
-            Unsynced::KeepAll => 1.0,
-        };
+        fates.begin_file();
         let length = content.length();
         let loss = FileLoss {
             path,
@@ -109,10 +175,9 @@ impl<'a> Survival<'a> {
         };
         let stopped = BTreeSet::new();
         Survival {
-            policy,
-            draws,
+            sector_bytes: u64::from(sector.max(1)),
+            fates,
             content,
-            chance,
             stopped,
             length,
             length_stopped: false,
@@ -143,7 +208,7 @@ impl<'a> Survival<'a> {
 
     fn set_length(&mut self, length: u64, durable: bool) -> bool {
         if !durable {
-            self.length_stopped = self.length_stopped || !self.draws.chance(self.chance);
+            self.length_stopped = self.length_stopped || !self.fates.length();
             if self.length_stopped {
                 return false;
             }
@@ -153,12 +218,11 @@ impl<'a> Survival<'a> {
     }
 
     fn write_sectors(&mut self, offset: u64, data: &[u8]) {
-        let sector_size = u64::from(self.policy.sector.max(1));
         let end = offset + data.len() as u64;
         let mut position = offset;
         while position < end {
-            let sector = position / sector_size;
-            let until = ((sector + 1) * sector_size).min(end);
+            let sector = position / self.sector_bytes;
+            let until = ((sector + 1) * self.sector_bytes).min(end);
             let part = &data[(position - offset) as usize..(until - offset) as usize];
             let kept = self.surviving_part(sector, part.len());
             if kept > 0 {
@@ -175,17 +239,12 @@ impl<'a> Survival<'a> {
         if self.stopped.contains(&sector) {
             return 0;
         }
-        if !self.draws.chance(self.chance) {
+        let kept = self.fates.sector(sector, length);
+        if kept < length {
             self.stopped.insert(sector);
-            return 0;
+            self.loss.torn += u64::from(kept > 0);
         }
-        let tears = self.policy.torn && self.policy.unsynced == Unsynced::Random && length > 1;
-        if tears && self.draws.chance(TORN_CHANCE) {
-            self.stopped.insert(sector);
-            self.loss.torn += 1;
-            return self.draws.range(1..length as u64) as usize;
-        }
-        length
+        kept
     }
 
     pub(super) fn finish(self) -> FileLoss {

@@ -10,10 +10,10 @@ use super::WRITEBACK_AFTER;
 use super::device::Stamp;
 use super::file::FileNode;
 use super::names::{Change, Dir, DirId, Entry, Names, Place, apply, parts};
-use super::power::{PowerLoss, Unsynced};
-use crate::rng::Stream;
+use super::power::Fates;
 use crate::world::timeline::nanos;
 
+#[derive(Clone)]
 enum Pending {
     Change {
         change: Change,
@@ -50,6 +50,59 @@ impl Tree {
             pending: Vec::new(),
             next_id: 1,
             locks: BTreeSet::new(),
+        }
+    }
+
+    /// An independent tree with copies of all files.
+    pub(super) fn copy(&self) -> Tree {
+        let files: BTreeMap<u64, Arc<FileNode>> = self
+            .all_files()
+            .into_iter()
+            .map(|(id, file)| (id, Arc::new(file.copy())))
+            .collect();
+        let entry = |entry: &Entry| match entry {
+            Entry::File(file) => Entry::File(files[&file.id].clone()),
+            Entry::Dir(dir) => Entry::Dir(*dir),
+        };
+        let names = |names: &Names| -> Names {
+            let renewed = names.iter().map(|(name, of)| (name.clone(), entry(of)));
+            renewed.collect()
+        };
+        let dir = |dir: &Dir| Dir {
+            live: names(&dir.live),
+            durable: names(&dir.durable),
+        };
+        let change = |change: &Change| match change {
+            Change::Link { at, entry: of } => Change::Link {
+                at: at.clone(),
+                entry: entry(of),
+            },
+            Change::Unlink { at } => Change::Unlink { at: at.clone() },
+            Change::Rename {
+                from,
+                to,
+                entry: of,
+            } => Change::Rename {
+                from: from.clone(),
+                to: to.clone(),
+                entry: entry(of),
+            },
+        };
+        let pending = self.pending.iter().map(|pending| match pending {
+            Pending::Change {
+                change: what,
+                stamp_ns,
+            } => Pending::Change {
+                change: change(what),
+                stamp_ns: *stamp_ns,
+            },
+            sync @ Pending::Sync { .. } => sync.clone(),
+        });
+        Tree {
+            dirs: self.dirs.iter().map(|(id, of)| (*id, dir(of))).collect(),
+            pending: pending.collect(),
+            next_id: self.next_id,
+            locks: self.locks.clone(),
         }
     }
 
@@ -317,21 +370,9 @@ impl Tree {
     }
 
     /// Power was lost at `now_ns`.
-    pub(super) fn lose_power(&mut self, now_ns: u64, policy: PowerLoss, draws: &mut Stream) {
+    pub(super) fn lose_power(&mut self, now_ns: u64, fates: &mut dyn Fates) {
         self.settle(now_ns);
-        let count = self.pending.len();
-        let survives: Vec<bool> = match policy.unsynced {
-            Unsynced::LoseAll => vec![false; count],
-            Unsynced::KeepAll => vec![true; count],
-            Unsynced::Random if draws.chance(0.5) => {
-                let kept = draws.range(0..count as u64 + 1) as usize;
-                (0..count).map(|index| index < kept).collect()
-            }
-            Unsynced::Random => {
-                let chance = draws.unit();
-                (0..count).map(|_| draws.chance(chance)).collect()
-            }
-        };
+        let survives = fates.names(self.pending.len());
         self.rebuild_live(|index| survives[index]);
         self.pending.clear();
         let reachable = self.reachable_dirs();
@@ -374,6 +415,22 @@ impl Tree {
         }
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
         files
+    }
+
+    /// The directories that have a name, sorted.
+    pub(super) fn live_dirs(&self) -> Vec<String> {
+        let mut dirs = Vec::new();
+        let mut queue = vec![(String::new(), 0)];
+        while let Some((path, dir)) = queue.pop() {
+            for (name, entry) in self.live(dir) {
+                if let Entry::Dir(child) = entry {
+                    queue.push((format!("{path}/{name}"), *child));
+                }
+            }
+            dirs.push(path);
+        }
+        dirs.sort();
+        dirs
     }
 
     /// Every file that has, had or may get a name, by identity.

@@ -1,0 +1,397 @@
+//! A member's storage, driven by hand through the steps that the server's tasks take in this order.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use prost::Message;
+use vetcd::api::proto::etcdserverpb::{CompactionRequest, PutRequest};
+use vetcd::api::proto::vetcdpb::{ClusterMember, Entry, LogRequest, log_request::Request};
+use vetcd::backend::Backend;
+use vetcd::defects::Defects;
+use vetcd::host::Disk;
+use vetcd::raft::Identity;
+use vetcd::server::boot::{self, Booted, boot, load_snapshot};
+use vetcd::server::{Members, Published};
+use vetcd::{snapshot, wal};
+
+use super::expect::{Ledger, Promise};
+use crate::world::disk::{Bench, Image};
+
+/// Small, so that two entries fill a segment.
+const SEGMENT_BYTES: u64 = 2048;
+/// So that two of them, with the log's own, touch several sectors.
+const VALUE_BYTES: usize = 300;
+const IDENTITY: Identity = Identity {
+    cluster_id: 0xc1,
+    member_id: 1,
+};
+
+/// A step of a workload. (Defragmenting the backend will be one; it takes a variant here and an arm
+/// in [`Member::operate`].)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// Two puts in a new term are appended to the log and synced.
+    Append,
+    /// Puts that fill the log's segment are appended and synced, so that the next is begun.
+    Cut,
+    /// What is in the log is applied and committed to the backend.
+    Commit,
+    /// The log is marked as far as the backend holds it, and its spent segments are removed.
+    Snapshot,
+    /// A compaction of the store is logged and applied.
+    Compact,
+    /// A snapshot ahead of the log is received and installed.
+    Install,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 6] = [
+        Operation::Append,
+        Operation::Cut,
+        Operation::Commit,
+        Operation::Snapshot,
+        Operation::Compact,
+        Operation::Install,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Append => "append",
+            Operation::Cut => "cut",
+            Operation::Commit => "commit",
+            Operation::Snapshot => "snapshot",
+            Operation::Compact => "compact",
+            Operation::Install => "install",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Operation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Operation, String> {
+        let found = Operation::ALL.into_iter().find(|op| op.name() == text);
+        found.ok_or_else(|| {
+            let known = Operation::ALL.map(Operation::name).join(", ");
+            format!("unknown operation \"{text}\": known are {known}")
+        })
+    }
+}
+
+/// What was done to a disk, and what could be expected of it when.
+pub(super) struct Attempt {
+    /// One image before every changing operation, and one at the end.
+    pub images: Vec<Image>,
+    /// What was promised from that image on, ascending.
+    pub promises: Vec<(usize, Promise)>,
+    /// All that was ever written.
+    pub ledger: Ledger,
+    /// The first image of the last operation.
+    pub last_begins: usize,
+    /// Whether the operation that was to fail did.
+    pub has_failed: bool,
+    /// What the member said when it stopped before the end.
+    pub stopped: Option<String>,
+}
+
+impl Attempt {
+    /// What was promised at an image.
+    pub fn promise(&self, image: usize) -> &Promise {
+        let upto = self.promises.partition_point(|(from, _)| *from <= image);
+        &self.promises[upto - 1].1
+    }
+}
+
+/// How the member is started; `boot` is the number of the machine's start.
+pub(super) fn options(boot: u32) -> boot::Options {
+    let member = ClusterMember {
+        id: IDENTITY.member_id,
+        name: "m1".into(),
+        ..Default::default()
+    };
+    boot::Options {
+        data_dir: PathBuf::from("/data"),
+        identity: IDENTITY,
+        identity_is_binding: true,
+        members: Members::from_wire([member]),
+        wal_sync: wal::SyncPolicy::Always,
+        wal_options: wal::Options {
+            segment_bytes: SEGMENT_BYTES,
+            ..Default::default()
+        },
+        boot_id: boot.to_string(),
+    }
+}
+
+/// Starts a member on an empty disk and lets it do `operations`; the disk operation numbered
+/// `fail_at` fails.
+pub(super) fn drive(
+    operations: &[Operation],
+    fail_at: Option<usize>,
+    defects: &Defects,
+) -> Attempt {
+    let bench = Bench::new(fail_at);
+    let mut ledger = Ledger::default();
+    let mut promises = vec![(0, Promise::default())];
+    let mut last_begins = 0;
+    let mut run = || -> Result<(), String> {
+        ledger.genesis(&options(1), IDENTITY);
+        let disk = bench.disk();
+        let booted = boot(&disk, &options(1)).map_err(|error| error.to_string())?;
+        let mut member = Member::new(disk, booted, defects.clone());
+        for (number, operation) in operations.iter().enumerate() {
+            if number + 1 == operations.len() {
+                last_begins = bench.count();
+            }
+            member.operate(*operation, &mut ledger, &mut |promise| {
+                promises.push((bench.count(), promise));
+            })?;
+        }
+        Ok(())
+    };
+    let stopped = run().err();
+    let has_failed = bench.has_failed();
+    Attempt {
+        images: bench.into_images(),
+        promises,
+        ledger,
+        last_begins,
+        has_failed,
+        stopped,
+    }
+}
+
+struct Member {
+    disk: Arc<dyn Disk>,
+    options: boot::Options,
+    log: wal::Log,
+    /// Away only while another takes its place.
+    backend: Option<Backend>,
+    current: Published,
+    hard_state: wal::HardState,
+    /// In the log and not yet applied.
+    waiting: Vec<Entry>,
+    /// The last entry in the log, or the mark.
+    last: u64,
+    marked: u64,
+    promise: Promise,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl Member {
+    fn new(disk: Arc<dyn Disk>, booted: Booted, defects: Defects) -> Member {
+        let mut log = booted.restored.log;
+        log.choose_defects(defects);
+        Member {
+            disk,
+            options: options(1),
+            last: log.last_index(),
+            log,
+            backend: Some(booted.backend),
+            marked: booted.restored.compacted.0,
+            current: booted.published,
+            hard_state: booted.restored.hard_state,
+            waiting: Vec::new(),
+            promise: Promise::default(),
+            _lock: booted.lock,
+        }
+    }
+
+    fn operate(
+        &mut self,
+        operation: Operation,
+        ledger: &mut Ledger,
+        promised: &mut dyn FnMut(Promise),
+    ) -> Result<(), String> {
+        match operation {
+            Operation::Append => {
+                self.hard_state.term += 1;
+                self.hard_state.vote = 1;
+                let requests = vec![self.put(0, VALUE_BYTES), self.put(1, VALUE_BYTES)];
+                self.append(requests, ledger, promised)
+            }
+            Operation::Cut => {
+                // The one that is too many goes into the next segment.
+                let full = self.put(2, SEGMENT_BYTES as usize);
+                self.append(vec![full, self.put(3, VALUE_BYTES)], ledger, promised)
+            }
+            Operation::Commit => self.commit(ledger, promised),
+            Operation::Snapshot => self.snapshot(),
+            Operation::Compact => {
+                self.apply(ledger)?;
+                let compaction = CompactionRequest {
+                    revision: self.current.state.revision(),
+                    physical: false,
+                };
+                self.append(vec![Request::Compaction(compaction)], ledger, promised)
+            }
+            Operation::Install => self.install(ledger, promised),
+        }
+    }
+
+    /// A put of one of few keys; every value is new.
+    fn put(&self, key: u64, bytes: usize) -> Request {
+        let mut value = format!("{}/{key}/", self.last).into_bytes();
+        let filler = (0..).map(|at: usize| (at * 31 + value.len() + self.last as usize) as u8);
+        let filler: Vec<u8> = filler.take(bytes).collect();
+        value.extend(filler);
+        Request::Put(PutRequest {
+            key: format!("key-{key}").into_bytes().into(),
+            value: value.into(),
+            ..Default::default()
+        })
+    }
+
+    /// As the log's writer does: write, sync, acknowledge, say so in the log.
+    fn append(
+        &mut self,
+        requests: Vec<Request>,
+        ledger: &mut Ledger,
+        promised: &mut dyn FnMut(Promise),
+    ) -> Result<(), String> {
+        self.hard_state.commit = self.last;
+        let mut batch = wal::Batch {
+            hard_state: Some(self.hard_state),
+            must_sync: true,
+            ..Default::default()
+        };
+        for request in requests {
+            self.last += 1;
+            let request = LogRequest {
+                id: self.last,
+                member_id: IDENTITY.member_id,
+                request: Some(request),
+            };
+            batch.entries.push(Entry {
+                term: self.hard_state.term,
+                index: self.last,
+                data: request.encode_to_vec().into(),
+                ..Default::default()
+            });
+        }
+        ledger.entries(&batch.entries);
+        let failed = |error: wal::Error| error.to_string();
+        self.log.append(&batch).map_err(failed)?;
+        self.log.sync().map_err(failed)?;
+        self.waiting.extend(batch.entries);
+        self.promise.last = self.last;
+        self.promise.term = self.hard_state.term;
+        promised(self.promise.clone());
+        self.log.mark_synced().map_err(failed)
+    }
+
+    fn apply(&mut self, ledger: &mut Ledger) -> Result<(), String> {
+        for entry in std::mem::take(&mut self.waiting) {
+            super::expect::apply(&mut self.current, &entry)?;
+            ledger.reached(&self.current);
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        ledger: &mut Ledger,
+        promised: &mut dyn FnMut(Promise),
+    ) -> Result<(), String> {
+        self.apply(ledger)?;
+        while self.current.state.compact_step(1000) {}
+        let changes = self.current.state.take_changes();
+        let number = ledger.committing(&self.current, IDENTITY);
+        let backend = self.backend.as_ref().ok_or("the store is closed")?;
+        let committed = backend.commit(&changes, &self.current.meta(IDENTITY));
+        committed.map_err(|error| error.to_string())?;
+        self.promise.commit = number;
+        promised(self.promise.clone());
+        Ok(())
+    }
+
+    /// As raft's loop does when the backend is durable up to an index.
+    fn snapshot(&mut self) -> Result<(), String> {
+        let index = self.current.index;
+        if index <= self.marked || !self.waiting.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: wal::Error| error.to_string();
+        let mark = wal::SnapshotMark {
+            index,
+            term: self.current.term,
+            conf_state: self.current.conf_state.clone(),
+        };
+        let batch = wal::Batch {
+            snapshot: Some(mark),
+            ..Default::default()
+        };
+        self.log.append(&batch).map_err(failed)?;
+        self.log.sync().map_err(failed)?;
+        self.log.release(index).map_err(failed)?;
+        self.log.mark_synced().map_err(failed)?;
+        self.marked = index;
+        Ok(())
+    }
+
+    /// As when a leader sends its store: a file, a mark, and then the backend.
+    fn install(
+        &mut self,
+        ledger: &mut Ledger,
+        promised: &mut dyn FnMut(Promise),
+    ) -> Result<(), String> {
+        let mut received = self.current.clone();
+        for entry in &self.waiting {
+            super::expect::apply(&mut received, entry)?;
+        }
+        received.index = self.last + 3;
+        received.term = self.hard_state.term;
+        let Request::Put(put) = self.put(4, VALUE_BYTES) else {
+            return Err("a put is a put".into());
+        };
+        received.state.put(&put).map_err(|e| e.to_string())?;
+        received.state.take_changes();
+        let number = ledger.committing(&received, IDENTITY);
+        ledger.installing(&received);
+
+        let (index, term) = (received.index, received.term);
+        let directory = self.options.snapshot_dir();
+        let meta = received.meta(IDENTITY);
+        let file = snapshot::write_file(&*self.disk, &directory, &received.state, &meta)
+            .map_err(|error| error.to_string())?;
+        let failed = |error: wal::Error| error.to_string();
+        let mark = wal::SnapshotMark {
+            index,
+            term,
+            conf_state: received.conf_state.clone(),
+        };
+        let batch = wal::Batch {
+            snapshot: Some(mark),
+            must_sync: true,
+            ..Default::default()
+        };
+        self.log.append(&batch).map_err(failed)?;
+        self.log.sync().map_err(failed)?;
+        self.promise.last = index;
+        promised(self.promise.clone());
+        self.log.mark_synced().map_err(failed)?;
+
+        self.backend = None;
+        let target = self.options.backend_path();
+        let (backend, _, _) = load_snapshot(self.disk.clone(), &file, &target, IDENTITY)
+            .map_err(|error| error.to_string())?;
+        self.promise.commit = number;
+        promised(self.promise.clone());
+        self.backend = Some(backend);
+        self.current = received;
+        self.waiting.clear();
+        (self.last, self.marked) = (index, index);
+        self.hard_state.commit = index;
+        Ok(())
+    }
+}

@@ -6,6 +6,7 @@
 pub mod args;
 mod batch;
 mod comparison;
+mod enumerate;
 mod find;
 mod learn;
 mod progress;
@@ -162,6 +163,7 @@ pub fn execute(
         Command::Replay(args) => replay::replay(&args, environment, engine, streams),
         Command::Verify(args) => replay::verify(&args, environment, engine, streams),
         Command::Compare(args) => comparison::compare(&args, environment, engine, streams),
+        Command::Enumerate(args) => enumerate::enumerate(&args, environment, streams),
         Command::Check(args) => replay::check(&args, environment, engine, streams),
         Command::List(args) => learn::list(&args, environment, engine, streams),
         Command::Explain(args) => learn::explain(&args, environment, engine, streams),

@@ -18,19 +18,26 @@ use crate::host::File;
 pub(super) struct StoreFile {
     file: Arc<dyn File>,
     closed: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
 }
 
 impl StoreFile {
     pub(super) fn new(file: Arc<dyn File>) -> StoreFile {
         StoreFile {
             file,
-            closed: Arc::new(AtomicBool::new(false)),
+            closed: Arc::default(),
+            failed: Arc::default(),
         }
     }
 
     /// Refuses every operation from now on.
     pub(super) fn shut(&self) {
         self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether a write, a sync or a length change ever failed, be it one that redb kept to itself.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     fn open(&self) -> io::Result<&dyn File> {
@@ -44,6 +51,7 @@ impl StoreFile {
 
     fn latched<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
+            self.failed.store(true, Ordering::Release);
             self.shut();
         }
         result

@@ -140,8 +140,13 @@ impl Backend {
             .map_err(Error::io(&building))?;
         let fresh = Backend::on_file(&building, file.clone(), options)?;
         fresh.fill(state, meta)?;
+        let written = fresh.file.clone();
         fresh.close();
-        // The clean close syncs what it writes, but it cannot report a failure: this does.
+        // The clean close syncs what it writes, but it does not report a failure, and another sync
+        // after one that failed would succeed without writing anything.
+        if written.has_failed() {
+            return Err(Error::Closed { path: building });
+        }
         file.sync_data().map_err(Error::io(&building))?;
         drop(file);
         disk.rename(&building, path).map_err(Error::io(path))?;

@@ -4,6 +4,7 @@
 //! later claims of what is synced rest on that.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use super::{Metadata, Options, Position, Recovered};
 use crate::defects::Defects;
 use crate::host::{Disk, File, OpenMode};
 
+/// How much is read and written at once when the log's end is written again.
+const COPY_BYTES: u64 = 1 << 20;
 /// The first segment of a new log.
 const FIRST: SegmentName = SegmentName {
     segment: 1,
@@ -193,6 +196,26 @@ pub(super) fn begin_segment(
     Ok((active, checksum))
 }
 
+/// Writes what is in `file` between two offsets to where it is already.
+///
+/// An earlier process may have stopped because a sync failed. The kernel then took the pages for
+/// clean: they can be read, are not on the disk, and no later sync writes them, unless they are
+/// written to.
+fn write_again(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    let mut buffer = vec![0; (to.saturating_sub(from)).min(COPY_BYTES) as usize];
+    let mut offset = from;
+    while offset < to {
+        let wanted = (to - offset).min(COPY_BYTES) as usize;
+        let read = file.read_at(offset, &mut buffer[..wanted])?;
+        if read < wanted {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.write_at(offset, &buffer[..wanted])?;
+        offset += wanted as u64;
+    }
+    Ok(())
+}
+
 /// Cuts the torn tail and syncs whatever is not proven to be durable, so that from here on
 /// everything recovered is. Returns the last segment's file.
 fn make_durable(
@@ -224,6 +247,11 @@ fn make_durable(
             open.set_len(segment.length)
                 .map_err(Error::io("cut", &path))?;
         }
+        let from = match segment.name.segment == found.proven.segment {
+            true => found.proven.offset,
+            false => 0,
+        };
+        write_again(&*open, from, segment.length).map_err(Error::io("write", &path))?;
         open.sync_data().map_err(Error::io("sync", &path))?;
         if is_last {
             file = Some(open);

@@ -38,6 +38,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the same seeds under several settings and show what each loses and costs
     Compare(CompareArgs),
+    /// Go through every crash point of short storage workloads, and all that a power loss can leave
+    Enumerate(super::enumerate::EnumerateArgs),
     /// Judge a history recorded elsewhere
     Check(CheckArgs),
     /// List the scenarios
@@ -253,7 +255,7 @@ fn parse_seeds(text: &str) -> Result<SeedRange, String> {
     })
 }
 
-fn parse_jobs(text: &str) -> Result<usize, String> {
+pub(super) fn parse_jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs @ 1..=1024) => Ok(jobs),
         _ => Err("a number of threads from 1 to 1024".into()),

@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use vetcd::defects::Defects;
 
 pub use self::drive::Operation;
-pub use self::saved::{SavedState, replay};
+pub use self::saved::{Death, SavedState, replay};
 pub use self::states::{Counts, Failure};
 use crate::world::lock;
 

@@ -137,6 +137,16 @@ pub struct Config {
     #[arg(help_heading = "Member", long, value_name = "BYTES", default_value_t = 64 << 20)]
     pub wal_segment_bytes: u64,
 
+    /// Segments of the log that stay although a snapshot covers them, the one in use counted; 0 for
+    /// all.
+    #[arg(
+        help_heading = "Member",
+        long,
+        value_name = "SEGMENTS",
+        default_value_t = 5
+    )]
+    pub max_wals: usize,
+
     /// Most calls in progress on one client connection.
     #[arg(
         help_heading = "Member",

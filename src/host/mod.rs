@@ -293,6 +293,15 @@ pub trait File: Send + Sync + std::fmt::Debug + 'static {
     fn sync_data(&self) -> io::Result<()>;
     /// Sets the length, truncating or extending with zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Reserves space for the file's first `length` bytes, so that writing there neither runs out
+    /// of space nor changes the file's length. A shorter file becomes that long, its new bytes read
+    /// as zeros. What is there already does not change.
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        match self.len()? < length {
+            true => self.set_len(length),
+            false => Ok(()),
+        }
+    }
     /// The current length.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file is empty.

@@ -12,6 +12,9 @@
 //! Everything else is damage and is refused: a member that has forgotten what it acknowledged must
 //! not vote.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

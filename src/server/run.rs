@@ -63,6 +63,11 @@ impl Error {
     }
 }
 
+/// The log reserves space so many bytes at a time.
+const WAL_ALLOCATE_BYTES: u64 = 4 << 20;
+/// Released segments of the log that are kept to be written over.
+const WAL_SPARES: usize = 1;
+
 /// Runs a member until `stop` turns true (then `Ok`) or it must not go on; calls `serving` whenever
 /// it begins to serve clients.
 ///
@@ -305,6 +310,12 @@ fn boot_options(host: &Arc<dyn Host>, config: &Config) -> Result<boot::Options, 
         wal_sync: config.wal_sync(),
         wal_options: wal::Options {
             segment_bytes: config.wal_segment_bytes,
+            allocate_bytes: WAL_ALLOCATE_BYTES,
+            spares: WAL_SPARES,
+            keep: match config.max_wals {
+                0 => usize::MAX,
+                most => most,
+            },
         },
         boot_id: host.boot_id(),
     })

@@ -176,6 +176,9 @@ pub(super) struct SegmentHead {
     pub synced_segment: u64,
     #[prost(uint64, tag = "9")]
     pub synced_offset: u64,
+    /// The file was that of an older segment: what follows its last record may be left from then.
+    #[prost(bool, tag = "10")]
+    pub reused: bool,
 }
 
 impl SegmentHead {

@@ -17,7 +17,7 @@ use super::format::encode_record;
 use super::format::{HardStateRecord, Kind, MarkRecord, Nothing, PAYLOAD_BYTES_MAX, Place};
 use super::open::begin_segment;
 use super::recovery::FoundSegment;
-use super::segment::{Durable, SegmentName};
+use super::segment::{Durable, SegmentName, spare_path};
 use super::state::State;
 use super::{Batch, Metadata, Options, Position};
 use crate::defect;
@@ -37,6 +37,8 @@ pub struct Log {
     /// The segments before the active one, oldest first.
     pub(super) sealed: VecDeque<FoundSegment>,
     pub(super) active: Active,
+    /// Released segments to be written over.
+    pub(super) spares: VecDeque<PathBuf>,
     /// The last record's checksum.
     pub(super) chain: u32,
     /// Whether the last record is a synced record.
@@ -56,6 +58,8 @@ pub(super) struct Active {
     pub file: Arc<dyn File>,
     /// Bytes written.
     pub length: u64,
+    /// The file's length: beyond `length` lies reserved space that holds no record.
+    pub allocated: u64,
     /// The segment head's share of them.
     pub head_bytes: u64,
     /// Bytes written up to the last record that matters; a synced record does not.
@@ -251,7 +255,7 @@ impl Log {
     }
 
     /// Removes the oldest segments, as far as they hold no entry after `index` and none after the
-    /// newest snapshot mark; returns how many. The mark is made durable first: once the segments
+    /// newest snapshot mark, and as there are more than [`Options::keep`]; returns how many. The mark is made durable first: once the segments
     /// are gone, it is what the log begins with.
     ///
     /// # Errors
@@ -264,6 +268,8 @@ impl Log {
         let limit = index.min(self.state.mark_index());
         let spent = |segment: &&FoundSegment| segment.highest_index <= limit;
         let count = self.sealed.iter().take_while(spent).count();
+        let segments = self.sealed.len() + 1;
+        let count = count.min(segments.saturating_sub(self.options.keep));
         if count == 0 || self.state.mark().is_none() {
             return Ok(0);
         }
@@ -273,8 +279,15 @@ impl Log {
                 break;
             };
             let path = oldest.name.path(&self.dir);
-            let removed = self.disk.remove_file(&path);
-            removed.map_err(Error::io("remove", &path))?;
+            if self.spares.len() < self.options.spares {
+                let spare = spare_path(&path);
+                let kept = self.disk.rename(&path, &spare);
+                kept.map_err(Error::io("rename", &path))?;
+                self.spares.push_back(spare);
+            } else {
+                let removed = self.disk.remove_file(&path);
+                removed.map_err(Error::io("remove", &path))?;
+            }
             // One by one: a crash must not be able to leave a gap in the sequence.
             if self.durable() == Durable::Yes {
                 let synced = self.disk.sync_dir(&self.dir);
@@ -352,17 +365,37 @@ impl Log {
 
     /// Writes the buffer out.
     fn flush(&mut self) -> Result<(), Error> {
-        let active = &mut self.active;
-        if active.buffer.is_empty() {
+        if self.active.buffer.is_empty() {
             return Ok(());
         }
+        self.allocate()?;
+        let active = &mut self.active;
         let written = active.file.write_at(active.length, &active.buffer);
         written.map_err(Error::io("write", &active.path))?;
         active.length = active.end();
+        active.allocated = active.allocated.max(active.length);
         active.content = active.length;
         self.stats.bytes += active.buffer.len() as u64;
         active.buffer.clear();
         active.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        Ok(())
+    }
+
+    /// Reserves space for what is about to be written and some more, so that most syncs find the
+    /// file's length and place on the disk unchanged. A full disk is no failure here: the write may
+    /// still fit, or will say so itself.
+    fn allocate(&mut self) -> Result<(), Error> {
+        let (step, end) = (self.options.allocate_bytes, self.active.end());
+        if step == 0 || end <= self.active.allocated {
+            return Ok(());
+        }
+        let wanted = end.next_multiple_of(step);
+        let wanted = wanted.min(self.options.segment_bytes).max(end);
+        match self.active.file.allocate(wanted) {
+            Ok(()) => self.active.allocated = wanted,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) => return Err(Error::io("reserve space for", &self.active.path)(error)),
+        }
         Ok(())
     }
 
@@ -386,6 +419,7 @@ impl Log {
             }
             before = Position { segment, offset: 0 };
         }
+        let spare = self.spares.pop_front();
         let (mut active, chain) = begin_segment(
             &*self.disk,
             &self.dir,
@@ -395,6 +429,7 @@ impl Log {
             before,
             self.chain,
             self.durable(),
+            spare.as_deref(),
         )?;
         std::mem::swap(&mut self.active, &mut active);
         self.active.buffer = active.buffer;

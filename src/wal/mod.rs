@@ -10,7 +10,8 @@
 //!
 //! A log is a directory of *segments*, `<sequence>-<first index>.wal`, both as 16 lower-case
 //! hexadecimal digits. Sequence numbers have no gaps. The oldest segments are removed once a
-//! snapshot covers them. Names ending in `.wal.tmp` are to be ignored.
+//! snapshot covers them, or kept as `.wal.spare` to be written over by a later one. Names ending in
+//! `.wal.tmp` or `.wal.spare` are to be ignored.
 //!
 //! A segment is a run of *records*, each starting at a multiple of 8 bytes: a header of 32 bytes,
 //! a payload, and zeros up to the next multiple of 8. Integers are little-endian.
@@ -26,6 +27,10 @@
 //! | 24..28 | CRC-32C of the payload with its padding |
 //! | 28..32 | CRC-32C of: the segment's sequence number (8 bytes), the record's offset in its file (8 bytes), bytes 0..28 |
 //!
+//! The records of a segment end at the end of its file, or before space that is reserved for more.
+//! Reserved space is zeros; in a segment that was made of an older one (see its head) it may hold
+//! anything, and no byte of it passes for a record, for a header's checksum names its segment.
+//!
 //! The chain of *previous* fields makes each record vouch for everything before it. That the
 //! header's checksum takes in its place means that a header can be recognised on its own, whatever
 //! happened to the bytes before it, and that bytes that were copied or left over never pass for a
@@ -36,7 +41,8 @@
 //! - *segment head*, the first record of each segment and only there: 1 format (now 1), 2 the
 //!   segment's sequence number, 3 first index (one past the last entry so far), 4 cluster id,
 //!   5 member id, 6 hard state, 7 newest snapshot mark if any, 8 and 9 a position (sequence,
-//!   offset) before which everything was durable, names included. It repeats the running state, so
+//!   offset) before which everything was durable, names included, 10 whether the file was an older
+//!   segment's. It repeats the running state, so
 //!   a log can be read from any segment on as far as a later snapshot mark makes up for the entries
 //!   that are gone.
 //! - *hard state*: 1 term, 2 vote, 3 commit index.
@@ -59,6 +65,11 @@
 //! before anything is written.** A log whose oldest segment has no valid head, or whose records
 //! pass their checksums and yet break the rules of a raft log, is damaged too.
 //!
+//! Reserved space is where the log ends, and no flaw: there is no record of this segment in it, it is
+//! empty (or the segment's head says that it is an older one's), and if there is a next segment, its
+//! head's *previous* is that of the last record before. Durable records that turned to zeros are
+//! noticed still, by a claim behind them or by the next segment's head.
+//!
 //! A position is (sequence, offset), so the rule covers missing and torn segments as well: a new
 //! segment is begun only once the one before is durable, and says so, hence damage in any but the
 //! last segment is refused (unless the log never syncs, [`SyncPolicy::None`], and so claims
@@ -68,6 +79,17 @@
 //! sync it speaks of. It cannot notice that the very last synced records went bad if nothing was
 //! written after them; that is why an idle log ends in a *synced* record. What remains is damage
 //! that strikes together with a power loss, in the moment between a sync and the next write.
+//!
+//! What an earlier process wrote and could not sync is readable and yet not on the disk: kernels take
+//! pages for clean when their sync fails. So opening the log writes everything that is not proven to
+//! be durable a second time, to the same place, before it syncs it.
+//!
+//! # What is synced how
+//!
+//! Content is synced with fdatasync ([`crate::host::File::sync_data`]), which is enough: it takes
+//! along the length and whatever else is needed to read the bytes back, and nothing looks at times.
+//! Space reserved ahead ([`Options::allocate_bytes`]) keeps even the length out of most syncs. Names
+//! (a segment that is begun, removed or kept) are made durable by a sync of the directory.
 //!
 //! # Example
 //! ```
@@ -172,12 +194,22 @@ pub struct Options {
     /// A segment that has reached this many bytes is closed and the next one begun. May vary from
     /// one opening to the next.
     pub segment_bytes: u64,
+    /// Space is reserved so many bytes at a time, and never beyond a full segment; 0 reserves
+    /// nothing. May vary as well.
+    pub allocate_bytes: u64,
+    /// So many released segments are kept, to be written over by later ones; 0 removes them all.
+    pub spares: usize,
+    /// Segments beyond this number are removed once they are released; up to it they stay.
+    pub keep: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
             segment_bytes: 64 << 20,
+            allocate_bytes: 0,
+            spares: 0,
+            keep: 0,
         }
     }
 }

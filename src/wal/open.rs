@@ -50,13 +50,13 @@ impl Log {
     ) -> Result<Log, Error> {
         segment::create_dir(&*disk, dir)?;
         let names = disk.list_dir(dir).map_err(Error::io("list", dir))?;
-        if let Some(name) = names.iter().find(|name| !segment::is_unfinished(name)) {
+        if let Some(name) = names.iter().find(|name| !segment::is_leftover(name)) {
             return Err(Error::NotEmpty {
                 dir: dir.to_path_buf(),
                 name: name.clone(),
             });
         }
-        segment::remove_unfinished(&*disk, dir)?;
+        segment::remove_leftovers(&*disk, dir)?;
         let state = State::default();
         let before = Position {
             segment: FIRST.segment,
@@ -71,6 +71,7 @@ impl Log {
             before,
             0,
             Durable::Yes,
+            None,
         )?;
         let synced = Position {
             segment: FIRST.segment,
@@ -87,6 +88,7 @@ impl Log {
             chain,
             ends_in_synced: false,
             synced,
+            spares: VecDeque::new(),
             never_sync: false,
             defects: Defects::default(),
             failed: None,
@@ -106,17 +108,19 @@ impl Log {
         options: Options,
     ) -> Result<(Log, Recovered), Error> {
         let (recovered, found) = recovery::recover(&*disk, dir)?.into_recovered();
-        segment::remove_unfinished(&*disk, dir)?;
+        segment::remove_leftovers(&*disk, dir)?;
         let mut sealed = VecDeque::from(found.segments.clone());
         let last = sealed
             .pop_back()
             .expect("recovery fails without a single segment");
         let file = make_durable(&*disk, dir, &found, last)?;
+        let allocated = file.len().map_err(Error::io("measure", &last.name.path(dir)))?;
         let active = Active {
             name: last.name,
             path: last.name.path(dir),
             file,
             length: last.length,
+            allocated,
             head_bytes: 0,
             content: last.length,
             highest_index: last.highest_index,
@@ -136,6 +140,7 @@ impl Log {
                 offset: last.length,
             },
             active,
+            spares: VecDeque::new(),
             never_sync: false,
             defects: Defects::default(),
             failed: None,
@@ -160,6 +165,7 @@ pub(super) fn begin_segment(
     synced: Position,
     previous: u32,
     durable: Durable,
+    spare: Option<&Path>,
 ) -> Result<(Active, u32), Error> {
     let head = SegmentHead {
         format: FORMAT,
@@ -171,6 +177,7 @@ pub(super) fn begin_segment(
         mark: state.mark().map(|mark| MarkRecord::new(mark, 0)),
         synced_segment: synced.segment,
         synced_offset: synced.offset,
+        reused: spare.is_some(),
     };
     let place = Place {
         segment: name.segment,
@@ -181,13 +188,18 @@ pub(super) fn begin_segment(
     let mut buffer = Vec::new();
     let checksum = encode_record(&mut buffer, place, Kind::SegmentHead, &head)
         .ok_or_else(|| Error::Invalid("the configuration is too large".to_owned()))?;
-    let file = segment::create(disk, dir, name, &buffer, durable)?;
+    let file = segment::create(disk, dir, name, &buffer, durable, spare)?;
     let length = buffer.len() as u64;
+    let allocated = match spare {
+        Some(_) => file.len().map_err(Error::io("measure", &name.path(dir)))?,
+        None => length,
+    };
     let active = Active {
         name,
         path: name.path(dir),
         file,
         length,
+        allocated,
         head_bytes: length,
         content: length,
         highest_index: 0,
@@ -241,9 +253,9 @@ fn make_durable(
         let open = disk
             .open(&path, OpenMode::ReadWrite)
             .map_err(Error::io("open", &path))?;
-        // Bytes past the cut must never be read again: later records may be written over a part of
-        // them, and the rest would follow.
-        if is_last && open.len().map_err(Error::io("measure", &path))? != segment.length {
+        // Records past the cut must never be read again: later ones may be written over a part of
+        // them, and the rest would follow. Reserved space holds none, and stays.
+        if is_last && found.cut.is_some() {
             open.set_len(segment.length)
                 .map_err(Error::io("cut", &path))?;
         }

@@ -38,6 +38,17 @@ impl fmt::Display for Flaw {
     }
 }
 
+/// What lies behind the last record of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Zeros, or nothing at all.
+    Nothing,
+    /// Bytes of which none begins a record of this segment.
+    Unknown,
+    /// At least the header of a record of this segment.
+    Records,
+}
+
 /// One segment, open for reading.
 #[derive(Debug)]
 pub(super) struct SegmentReader {
@@ -94,6 +105,29 @@ impl SegmentReader {
             at += ALIGNMENT as u64;
         }
         Ok(claim)
+    }
+
+    /// What is left in the file from `offset` on, where no record begins.
+    pub fn left_from(&mut self, offset: u64) -> io::Result<Left> {
+        let segment = self.segment;
+        let mut left = Left::Nothing;
+        let mut at = offset;
+        while at < self.length {
+            let bytes = (self.length - at).min(ALIGNMENT as u64) as usize;
+            let zero = self
+                .view(at, bytes)?
+                .is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0));
+            if !zero {
+                left = Left::Unknown;
+                if let Some(header) = self.view(at, HEADER_BYTES)?
+                    && decode(header, segment, at).is_some()
+                {
+                    return Ok(Left::Records);
+                }
+            }
+            at += ALIGNMENT as u64;
+        }
+        Ok(left)
     }
 
     /// The bytes `[offset, offset + length)`; `None` when the file ends before.

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::error::Error;
 use super::format::{FORMAT, HardStateRecord, Header, Kind, MarkRecord, SegmentHead};
-use super::reader::{Flaw, SegmentReader};
+use super::reader::{Flaw, Left, SegmentReader};
 use super::segment::{self, SegmentName};
 use super::state::State;
 use super::{Metadata, Position, Recovered, TornTail};
@@ -97,8 +97,12 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
             break;
         }
         flaw = replay.segment(*name)?;
-        if flaw.is_some() {
-            break;
+        if let Some(at) = &flaw {
+            let next = names.iter().find(|next| next.segment == expected + 1);
+            if !replay.ends_in_spare_space(at, *name, next.copied())? {
+                break;
+            }
+            flaw = None;
         }
     }
     let cut = match flaw {
@@ -126,6 +130,8 @@ struct Replay<'a> {
     chain: u32,
     last_kind: Kind,
     proven: Position,
+    /// Whether the last segment read was made of an older one.
+    reused: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -140,6 +146,7 @@ impl<'a> Replay<'a> {
             chain: 0,
             last_kind: Kind::SegmentHead,
             proven: Position::default(),
+            reused: false,
         }
     }
 
@@ -273,6 +280,7 @@ impl<'a> Replay<'a> {
             }
         }
         self.proven = self.proven.max(head.synced());
+        self.reused = head.reused;
         self.segments.push(FoundSegment {
             name,
             highest_index: 0,
@@ -290,6 +298,42 @@ impl<'a> Replay<'a> {
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Whether the records of segment `name` simply end before `at`, and what follows in the file is
+    /// space reserved for more. So it is when there is no record of this segment from there on, and
+    /// the next segment, if there is one, continues from the last record before.
+    ///
+    /// In the last segment, reserved space that is not empty is taken for torn unless the segment
+    /// was made of an older one, whose records it may then be.
+    fn ends_in_spare_space(
+        &mut self,
+        at: &FlawAt,
+        name: SegmentName,
+        next: Option<SegmentName>,
+    ) -> Result<bool, Error> {
+        let in_reach = at.position.segment == name.segment && at.position.offset > 0;
+        if !in_reach || !matches!(at.flaw, Flaw::BadHeader | Flaw::EndInHeader) {
+            return Ok(false);
+        }
+        if let Some(next) = next {
+            let path = next.path(self.dir);
+            let mut reader = self.reader(next)?;
+            let head = reader.record(0).map_err(Error::io("read", &path))?;
+            return Ok(head.is_ok_and(|(header, _)| {
+                header.kind == Kind::SegmentHead && header.previous == self.chain
+            }));
+        }
+        let path = name.path(self.dir);
+        let mut reader = self.reader(name)?;
+        let left = reader
+            .left_from(at.position.offset)
+            .map_err(Error::io("read", &path))?;
+        Ok(match left {
+            Left::Nothing => true,
+            Left::Unknown => self.reused,
+            Left::Records => false,
+        })
     }
 
     /// Decides whether `flaw` is where a torn tail begins, or damage.

@@ -12,6 +12,7 @@ use crate::host::{Disk, File, OpenMode, sync_parent};
 
 const SUFFIX: &str = ".wal";
 const UNFINISHED_SUFFIX: &str = ".wal.tmp";
+const SPARE_SUFFIX: &str = ".wal.spare";
 
 /// A segment's name: its place in the sequence and the index its first entry was expected to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,11 @@ fn hexadecimal(text: &str) -> Option<u64> {
     plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
+/// Where a released segment is kept.
+pub(super) fn spare_path(path: &Path) -> PathBuf {
+    path.with_extension("wal.spare")
+}
+
 /// Where a segment that should be there would be; its first index is not known.
 pub(super) fn unknown_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:016x}-*{SUFFIX}"))
@@ -52,9 +58,9 @@ pub(super) fn is_segment(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
-/// Whether `name` is that of a segment whose making was interrupted.
-pub(super) fn is_unfinished(name: &str) -> bool {
-    name.ends_with(UNFINISHED_SUFFIX)
+/// Whether `name` is that of a segment whose making was interrupted, or of a released one.
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.ends_with(UNFINISHED_SUFFIX) || name.ends_with(SPARE_SUFFIX)
 }
 
 /// The segments in `dir` by their sequence. Refuses a `.wal` file with a name no writer gives, and
@@ -81,11 +87,12 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Erro
     Ok(found)
 }
 
-/// Removes what interrupted makings left behind. Their names need no durable removal: they are
-/// ignored wherever they turn up.
-pub(super) fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+/// Removes what interrupted makings left behind, and the released segments that were kept: after a
+/// power loss such a name may stand for the file of a segment that was made of it. Their names need
+/// no durable removal: they are ignored wherever they turn up.
+pub(super) fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
     for name in disk.list_dir(dir).map_err(Error::io("list", dir))? {
-        if is_unfinished(&name) {
+        if is_leftover(&name) {
             let path = dir.join(name);
             disk.remove_file(&path)
                 .map_err(Error::io("remove", &path))?;
@@ -105,18 +112,28 @@ pub(super) enum Durable {
     Yes,
 }
 
-/// Makes a segment that begins with `head`; what `durable` says of it holds when this returns.
+/// Makes a segment that begins with `head`, out of the released segment `spare` if there is one: its
+/// old records are of another segment, and never pass for records of this one. What `durable` says of it holds when this returns.
 pub(super) fn create(
     disk: &dyn Disk,
     dir: &Path,
     name: SegmentName,
     head: &[u8],
     durable: Durable,
+    spare: Option<&Path>,
 ) -> Result<Arc<dyn File>, Error> {
     let path = name.path(dir);
     let unfinished = path.with_extension("wal.tmp");
+    let mode = match spare {
+        Some(spare) => {
+            disk.rename(spare, &unfinished)
+                .map_err(Error::io("rename", spare))?;
+            OpenMode::ReadWrite
+        }
+        None => OpenMode::CreateNew,
+    };
     let file = disk
-        .open(&unfinished, OpenMode::CreateNew)
+        .open(&unfinished, mode)
         .map_err(Error::io("create", &unfinished))?;
     file.write_at(0, head)
         .map_err(Error::io("write", &unfinished))?;

@@ -127,7 +127,9 @@ pub(super) fn options(boot: u32) -> boot::Options {
         wal_sync: wal::SyncPolicy::Always,
         wal_options: wal::Options {
             segment_bytes: SEGMENT_BYTES,
-            ..Default::default()
+            allocate_bytes: 1024,
+            spares: 1,
+            keep: 0,
         },
         boot_id: boot.to_string(),
     }

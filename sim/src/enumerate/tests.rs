@@ -19,3 +19,83 @@ fn all_workloads_of_one_operation_recover() {
     assert!(counts.outcomes > 1000, "{counts:?}");
     assert!(counts.disks > 200, "{counts:?}");
 }
+
+#[test]
+fn workloads_are_all_sequences_and_a_name_is_read_back() {
+    assert_eq!(Options::new(2, 2).workloads().len(), 1 + 6 + 36);
+    for operation in Operation::ALL {
+        assert_eq!(operation.name().parse(), Ok(operation));
+    }
+    let error = "apend".parse::<Operation>().unwrap_err();
+    assert!(error.contains("known are append, cut"), "{error}");
+}
+
+#[test]
+fn a_saved_state_is_read_back_and_gone_back_to() {
+    let state = SavedState {
+        operations: vec![Operation::Append, Operation::Commit],
+        fail_at: None,
+        point: 40,
+        sector: 512,
+        death: Death::Power(vec![true, false, true]),
+        defects: Vec::new(),
+    };
+    let failure = Failure {
+        state: state.clone(),
+        reason: "for the test".into(),
+    };
+    assert_eq!(failure.file_name(), "enumerate-append-commit-at40.json");
+    let text = failure.to_json();
+    assert_eq!(SavedState::from_json(&text), Ok(state.clone()));
+    assert_eq!(replay(&state), Ok(None));
+    let beyond = SavedState {
+        point: 1_000_000,
+        ..state
+    };
+    assert!(replay(&beyond).unwrap_err().contains("has become shorter"));
+    let newer = text.replace("\"version\": 1", "\"version\": 2");
+    let error = SavedState::from_json(&newer).unwrap_err();
+    assert!(error.contains("of version 2, and this build reads"), "{error}");
+    assert!(SavedState::from_json("{}").is_err());
+}
+
+#[cfg(not(feature = "defects"))]
+#[test]
+fn a_mistake_that_is_not_built_in_is_refused() {
+    let mut options = Options::new(0, 2);
+    options.defects.push("retry-failed-sync".into());
+    let error = enumerate(&options, &|_, _| {}).unwrap_err();
+    assert!(error.contains("not built in"), "{error}");
+}
+
+/// The workload of `operation` alone has a state in which something acknowledged is lost, and the
+/// saved state is one as well.
+#[cfg(feature = "defects")]
+fn finds(defect: &str, operation: Operation) {
+    let mut options = Options::new(1, 64);
+    options.of = vec![operation];
+    options.defects.push(defect.into());
+    let report = find(&options);
+    let failure = report.failures.first().unwrap();
+    let lost = failure.reason.contains("acknowledged entries are lost");
+    assert!(lost || failure.reason.contains("refuses to start"), "{}", failure.reason);
+    let state = SavedState::from_json(&failure.to_json()).unwrap();
+    assert_eq!(replay(&state), Ok(Some(failure.reason.clone())));
+    let mended = SavedState {
+        defects: Vec::new(),
+        ..state
+    };
+    assert_eq!(replay(&mended), Ok(None));
+}
+
+#[cfg(feature = "defects")]
+#[test]
+fn a_directory_that_is_not_synced_is_found() {
+    finds("no-directory-sync", Operation::Cut);
+}
+
+#[cfg(feature = "defects")]
+#[test]
+fn a_sync_that_is_tried_again_is_found() {
+    finds("retry-failed-sync", Operation::Append);
+}

@@ -48,10 +48,10 @@ fn workload(log: &mut Log, mut after: impl FnMut(&Model)) -> Model {
 }
 
 /// Every state of the disk during `workload`, with what had to be durable by then.
-fn images(never_sync: bool) -> (Vec<(MemoryDisk, usize)>, Model) {
+fn images(never_sync: bool, options: Options) -> (Vec<(MemoryDisk, usize)>, Model) {
     let disk = MemoryDisk::new();
     disk.record();
-    let mut log = create(&disk, SMALL);
+    let mut log = create(&disk, options);
     disk.take_history();
     if never_sync {
         log.never_sync();
@@ -92,7 +92,13 @@ fn check(left: &Arc<MemoryDisk>, model: &Model, synced: usize) -> usize {
 
 #[test]
 fn a_power_loss_before_any_operation_loses_nothing_synced() {
-    let (images, model) = images(false);
+    for options in [SMALL, REUSED] {
+        check_a_power_loss_before_any_operation_loses_nothing_synced(options);
+    }
+}
+
+fn check_a_power_loss_before_any_operation_loses_nothing_synced(options: Options) {
+    let (images, model) = images(false, options);
     let mut reached = std::collections::BTreeSet::new();
     let mut torn = 0;
     for (number, (image, synced)) in images.iter().enumerate() {
@@ -111,7 +117,13 @@ fn a_power_loss_before_any_operation_loses_nothing_synced() {
 
 #[test]
 fn a_power_loss_during_recovery_loses_nothing_synced() {
-    let (images, model) = images(false);
+    for options in [SMALL, REUSED] {
+        check_a_power_loss_during_recovery_loses_nothing_synced(options);
+    }
+}
+
+fn check_a_power_loss_during_recovery_loses_nothing_synced(options: Options) {
+    let (images, model) = images(false, options);
     for (number, (image, synced)) in images.iter().enumerate() {
         for seed in 0..8 {
             let mut draw = Draw((number as u64) << 32 | seed | 1 << 31);
@@ -127,8 +139,14 @@ fn a_power_loss_during_recovery_loses_nothing_synced() {
 
 #[test]
 fn a_process_crash_loses_nothing_written() {
+    for options in [SMALL, REUSED] {
+        check_a_process_crash_loses_nothing_written(options);
+    }
+}
+
+fn check_a_process_crash_loses_nothing_written(options: Options) {
     for never_sync in [false, true] {
-        let (images, model) = images(never_sync);
+        let (images, model) = images(never_sync, options);
         let (end, _) = images.last().unwrap();
         assert_eq!(check(&end.copy(), &model, 0), model.states.len() - 1);
     }
@@ -136,7 +154,13 @@ fn a_process_crash_loses_nothing_written() {
 
 #[test]
 fn a_log_that_never_syncs_recovers_some_state_or_refuses() {
-    let (images, model) = images(true);
+    for options in [SMALL, REUSED] {
+        check_a_log_that_never_syncs_recovers_some_state_or_refuses(options);
+    }
+}
+
+fn check_a_log_that_never_syncs_recovers_some_state_or_refuses(options: Options) {
+    let (images, model) = images(true, options);
     let (mut recovered, mut refused) = (0, 0);
     for (number, (image, _)) in images.iter().enumerate() {
         for seed in 0..20 {

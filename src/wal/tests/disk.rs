@@ -134,6 +134,8 @@ struct Inner {
     largest_read: usize,
     synced_dirs: BTreeSet<PathBuf>,
     cost: Duration,
+    /// No space can be reserved.
+    full: bool,
 }
 
 impl Inner {
@@ -248,6 +250,11 @@ impl MemoryDisk {
     /// fail; `None` ends that.
     pub fn fail_from(&self, operation: Option<usize>) {
         self.inner().fail_from = operation;
+    }
+
+    /// From now on no space can be reserved, though what is written still fits.
+    pub fn fill_up(&self) {
+        self.inner().full = true;
     }
 
     /// From now on the disk's state before every changing operation is kept.
@@ -401,6 +408,16 @@ impl File for MemoryFile {
         inner.operation("set_len")?;
         inner.inodes[self.inode].change(Change::SetLen(length));
         Ok(())
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        if self.disk.inner().full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        match self.len()? < length {
+            true => self.set_len(length),
+            false => Ok(()),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -9,6 +9,7 @@ mod damage;
 mod disk;
 mod model;
 mod random;
+mod reserved;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +24,19 @@ const METADATA: Metadata = Metadata {
     member_id: 0xa1,
 };
 /// Small enough that a handful of entries fills a segment.
-const SMALL: Options = Options { segment_bytes: 700 };
+const SMALL: Options = Options {
+    segment_bytes: 700,
+    allocate_bytes: 0,
+    spares: 0,
+    keep: 0,
+};
+/// With space reserved in steps that fit neither sectors nor segments, and segments used again.
+const REUSED: Options = Options {
+    segment_bytes: 700,
+    allocate_bytes: 328,
+    spares: 1,
+    keep: 0,
+};
 
 fn dir() -> PathBuf {
     PathBuf::from("/data/wal")

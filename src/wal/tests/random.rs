@@ -106,6 +106,9 @@ fn run(
             Step::Reopen { segment_bytes } => {
                 let options = Options {
                     segment_bytes: *segment_bytes,
+                    allocate_bytes: segment_bytes % 3 * 100,
+                    spares: (segment_bytes % 2) as usize,
+                    keep: 0,
                 };
                 let (opened, recovered) = Log::open(disk.clone(), dir, options).unwrap();
                 prop_assert_eq!(&content(&recovered), model.now());

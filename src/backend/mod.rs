@@ -19,6 +19,7 @@
 //! **Dropping does no disk work**, for its process may be dead: the next open then checks the whole
 //! file, as after a crash. [`Backend::close`] leaves a file that opens at once.
 
+mod busy;
 mod codec;
 mod error;
 mod file;
@@ -34,6 +35,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use crate::api::proto::vetcdpb::BackendMeta;
 use crate::host::{Disk, File, OpenMode, sync_parent};
 use crate::mvcc::{Changes, Restore, State};
+use busy::{Busy, write_again};
 use codec::{Totals, name};
 pub use error::Error;
 use file::StoreFile;
@@ -81,6 +83,8 @@ pub struct Backend {
     path: PathBuf,
     file: StoreFile,
     raw: Arc<dyn File>,
+    /// Not for a store that is being built, which nobody opens again.
+    busy: Option<Busy>,
     /// `None` only while it is being dropped.
     database: Option<Database>,
 }
@@ -162,7 +166,20 @@ impl Backend {
         if file.is_empty().map_err(Error::io(path))? {
             return Err(Error::damaged(path, "the file is empty"));
         }
-        Backend::on_file(path, file, options)
+        let busy = Busy::of(disk, path)?;
+        if busy.is_set()? {
+            write_again(&*file).map_err(Error::io(path))?;
+        }
+        // Opening writes as well.
+        busy.set(true)?;
+        let mut backend = Backend::on_file(path, file, options)?;
+        busy.set(false)?;
+        backend.busy = Some(busy);
+        Ok(backend)
+    }
+
+    fn set_busy(&self, busy: bool) -> Result<(), Error> {
+        self.busy.as_ref().map_or(Ok(()), |note| note.set(busy))
     }
 
     fn on_file(path: &Path, raw: Arc<dyn File>, options: Options) -> Result<Backend, Error> {
@@ -176,6 +193,7 @@ impl Backend {
             path: path.to_owned(),
             file,
             raw,
+            busy: None,
             database: None,
         };
         backend.database = Some(opened?);
@@ -308,12 +326,19 @@ impl Backend {
     /// Leaves the file in a state that opens without a check. Blocks on disk work; a failure in it
     /// loses nothing but that.
     pub fn close(mut self) {
+        if self.set_busy(true).is_err() {
+            return;
+        }
         let database = self.database.take();
         // A panic here is redb's, in a file that is no longer used.
         _ = caught(&self.path, || {
             drop(database);
             Ok(())
         });
+        if !self.file.has_failed() {
+            // If it stays set, the next start writes the store again, and nothing is lost.
+            _ = self.set_busy(false);
+        }
     }
 
     fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
@@ -328,12 +353,17 @@ impl Backend {
         &self,
         work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), Error> {
-        let result = self.read(|database| {
-            let transaction = database.begin_write()?;
-            work(&transaction)?;
-            transaction.commit()?;
-            Ok(())
-        });
+        let result = self
+            .set_busy(true)
+            .and_then(|()| {
+                self.read(|database| {
+                    let transaction = database.begin_write()?;
+                    work(&transaction)?;
+                    transaction.commit()?;
+                    Ok(())
+                })
+            })
+            .and_then(|()| self.set_busy(false));
         if result.is_err() {
             self.file.shut();
         }

@@ -114,7 +114,9 @@ impl Log {
             .pop_back()
             .expect("recovery fails without a single segment");
         let file = make_durable(&*disk, dir, &found, last)?;
-        let allocated = file.len().map_err(Error::io("measure", &last.name.path(dir)))?;
+        let allocated = file
+            .len()
+            .map_err(Error::io("measure", &last.name.path(dir)))?;
         let active = Active {
             name: last.name,
             path: last.name.path(dir),

@@ -151,10 +151,7 @@ fn summary(counts: &Counts, args: &EnumerateArgs, environment: &Environment) -> 
         counts.points, counts.failed
     );
     text += &style.line(Tone::Name, "Points", &points);
-    let deaths = format!(
-        "{}, each with a power loss after the start",
-        counts.crashes
-    );
+    let deaths = format!("{}, each with a power loss after the start", counts.crashes);
     text += &style.line(Tone::Name, "Crashes", &deaths);
     let tried = format!(
         "{} outcomes tried, {} left out by --outcomes {} (whole sectors of {} bytes)",
@@ -169,7 +166,11 @@ fn summary(counts: &Counts, args: &EnumerateArgs, environment: &Environment) -> 
 }
 
 fn left_out(counts: &Counts) -> String {
-    let at_most = if counts.left_out_exact { "" } else { "at most " };
+    let at_most = if counts.left_out_exact {
+        ""
+    } else {
+        "at most "
+    };
     match counts.left_out {
         count @ 0..1_000_000_000 => format!("{at_most}{count}"),
         u128::MAX => "more than 10^38".into(),

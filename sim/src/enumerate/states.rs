@@ -263,7 +263,9 @@ pub(super) fn process_death(
     let bench = image.crash();
     let found = start(&bench, 1)?;
     attempt.ledger.judge(&found, promise)?;
-    let left = bench.image().power_loss(1, &mut Script::all_but(false, None));
+    let left = bench
+        .image()
+        .power_loss(1, &mut Script::all_but(false, None));
     let again = start(&left, 2);
     let judged = again.and_then(|again| attempt.ledger.judge(&again, &found.as_promise(promise)));
     judged.map_err(|reason| format!("{reason} (power was lost after the start)"))

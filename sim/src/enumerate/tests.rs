@@ -55,7 +55,10 @@ fn a_saved_state_is_read_back_and_gone_back_to() {
     assert!(replay(&beyond).unwrap_err().contains("has become shorter"));
     let newer = text.replace("\"version\": 1", "\"version\": 2");
     let error = SavedState::from_json(&newer).unwrap_err();
-    assert!(error.contains("of version 2, and this build reads"), "{error}");
+    assert!(
+        error.contains("of version 2, and this build reads"),
+        "{error}"
+    );
     assert!(SavedState::from_json("{}").is_err());
 }
 
@@ -78,7 +81,11 @@ fn finds(defect: &str, operation: Operation) {
     let report = find(&options);
     let failure = report.failures.first().unwrap();
     let lost = failure.reason.contains("acknowledged entries are lost");
-    assert!(lost || failure.reason.contains("refuses to start"), "{}", failure.reason);
+    assert!(
+        lost || failure.reason.contains("refuses to start"),
+        "{}",
+        failure.reason
+    );
     let state = SavedState::from_json(&failure.to_json()).unwrap();
     assert_eq!(replay(&state), Ok(Some(failure.reason.clone())));
     let mended = SavedState {

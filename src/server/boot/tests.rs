@@ -64,7 +64,10 @@ fn a_directory_in_use_is_refused() {
     let living = boot(&disk(), &options).unwrap();
     let error = refusal(&options);
     assert!(matches!(error, Error::Locked(_)));
-    assert!(error.to_string().contains("in use by another process"), "{error}");
+    assert!(
+        error.to_string().contains("in use by another process"),
+        "{error}"
+    );
     drop(living);
     boot(&disk(), &options).unwrap();
 }
@@ -77,8 +80,14 @@ fn a_directory_of_another_cluster_is_refused_when_the_flags_name_one() {
     let mut other = options.clone();
     other.identity.cluster_id = 0xc2;
     let text = refusal(&other).to_string();
-    assert!(text.contains("belongs to member a1 of cluster c1"), "{text}");
-    assert!(text.contains("the flags describe member a1 of cluster c2"), "{text}");
+    assert!(
+        text.contains("belongs to member a1 of cluster c1"),
+        "{text}"
+    );
+    assert!(
+        text.contains("the flags describe member a1 of cluster c2"),
+        "{text}"
+    );
     other.identity_is_binding = false;
     let booted = boot(&disk(), &other).unwrap();
     assert_eq!(booted.identity.cluster_id, 0xc1);
@@ -101,8 +110,23 @@ fn a_log_that_ends_before_its_store_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let options = started(home.path(), 7);
     let error = refusal(&options);
-    assert!(matches!(error, Error::LogBehind { last: 1, backend: 7, .. }), "{error}");
-    assert!(error.to_string().contains("acknowledged entries are missing"), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::LogBehind {
+                last: 1,
+                backend: 7,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("acknowledged entries are missing"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -115,6 +139,12 @@ fn bit_rot_in_the_store_is_refused_and_never_served() {
     content[value.unwrap() + 100] ^= 0x04;
     std::fs::write(&path, content).unwrap();
     let error = refusal(&options);
-    assert!(matches!(error, Error::Backend(backend::Error::Damaged { .. })), "{error}");
-    assert!(error.to_string().contains("let it rebuild from its peers"), "{error}");
+    assert!(
+        matches!(error, Error::Backend(backend::Error::Damaged { .. })),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("let it rebuild from its peers"),
+        "{error}"
+    );
 }

@@ -49,7 +49,10 @@ fn reserved_space_is_no_torn_tail_and_anything_else_is() {
         left.replace(&path, changed);
         let (_, recovered) = open(&left, RESERVED).unwrap();
         let torn = recovered.torn.unwrap();
-        assert_eq!((torn.offset as usize, torn.bytes as usize), (records, 4096 - records));
+        assert_eq!(
+            (torn.offset as usize, torn.bytes as usize),
+            (records, 4096 - records)
+        );
         assert_eq!(recovered.entries, [entry(1, 1, 100)]);
         let (_, again) = open(&left, RESERVED).unwrap();
         assert_eq!(again.torn, None);
@@ -197,6 +200,9 @@ fn a_log_of_a_newer_format_is_refused_with_both_versions() {
     let error = open(&disk, SMALL).unwrap_err();
     assert!(matches!(error, Error::Format { .. }));
     let text = error.to_string();
-    assert!(text.contains("has log format 2; this version reads format 1"), "{text}");
+    assert!(
+        text.contains("has log format 2; this version reads format 1"),
+        "{text}"
+    );
     assert_eq!(disk.versions(&path).1, content, "the disk was changed");
 }

@@ -40,6 +40,11 @@ impl StoreFile {
         self.failed.load(Ordering::Acquire)
     }
 
+    /// Whether it was shut, by its owner or by a failure.
+    pub(super) fn is_shut(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn open(&self) -> io::Result<&dyn File> {
         if self.closed.load(Ordering::Acquire) {
             return Err(io::Error::other(

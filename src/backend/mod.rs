@@ -26,6 +26,7 @@ mod file;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,7 +150,8 @@ impl Backend {
         // The clean close syncs what it writes, but it does not report a failure, and another sync
         // after one that failed would succeed without writing anything.
         if written.has_failed() {
-            return Err(Error::Closed { path: building });
+            let source = io::Error::other("a write or sync failed while it was closed");
+            return Err(Error::io(&building)(source));
         }
         file.sync_data().map_err(Error::io(&building))?;
         drop(file);
@@ -179,6 +181,9 @@ impl Backend {
     }
 
     fn set_busy(&self, busy: bool) -> Result<(), Error> {
+        if self.file.is_shut() {
+            return Ok(());
+        }
         self.busy.as_ref().map_or(Ok(()), |note| note.set(busy))
     }
 

@@ -176,9 +176,21 @@ pub(super) struct SegmentHead {
     pub synced_segment: u64,
     #[prost(uint64, tag = "9")]
     pub synced_offset: u64,
-    /// The file was that of an older segment: what follows its last record may be left from then.
-    #[prost(bool, tag = "10")]
-    pub reused: bool,
+    /// What may follow the segment's last record in its file.
+    #[prost(enumeration = "Tail", tag = "10")]
+    pub tail: i32,
+}
+
+/// What may follow the last record of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(super) enum Tail {
+    /// Nothing: the file ends there.
+    Nothing = 0,
+    /// Reserved space: zeros.
+    Zeros = 1,
+    /// Whatever the older segment left that the file was made of, but no record of this one.
+    Leftovers = 2,
 }
 
 impl SegmentHead {

@@ -14,8 +14,8 @@ use prost::Message;
 
 use super::error::Error;
 use super::format::encode_record;
-use super::format::{HardStateRecord, Kind, MarkRecord, Nothing, PAYLOAD_BYTES_MAX, Place};
-use super::open::begin_segment;
+use super::format::{HardStateRecord, Kind, MarkRecord, Nothing, PAYLOAD_BYTES_MAX, Place, Tail};
+use super::open::{begin_segment, tail};
 use super::recovery::FoundSegment;
 use super::segment::{Durable, SegmentName, spare_path};
 use super::state::State;
@@ -60,6 +60,7 @@ pub(super) struct Active {
     pub length: u64,
     /// The file's length: beyond `length` lies reserved space that holds no record.
     pub allocated: u64,
+    pub tail: Tail,
     /// The segment head's share of them.
     pub head_bytes: u64,
     /// Bytes written up to the last record that matters; a synced record does not.
@@ -386,7 +387,7 @@ impl Log {
     /// still fit, or will say so itself.
     fn allocate(&mut self) -> Result<(), Error> {
         let (step, end) = (self.options.allocate_bytes, self.active.end());
-        if step == 0 || end <= self.active.allocated {
+        if step == 0 || self.active.tail == Tail::Nothing || end <= self.active.allocated {
             return Ok(());
         }
         let wanted = end.next_multiple_of(step);
@@ -429,6 +430,7 @@ impl Log {
             before,
             self.chain,
             self.durable(),
+            tail(&self.options, spare.as_deref()),
             spare.as_deref(),
         )?;
         std::mem::swap(&mut self.active, &mut active);

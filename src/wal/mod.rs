@@ -27,9 +27,9 @@
 //! | 24..28 | CRC-32C of the payload with its padding |
 //! | 28..32 | CRC-32C of: the segment's sequence number (8 bytes), the record's offset in its file (8 bytes), bytes 0..28 |
 //!
-//! The records of a segment end at the end of its file, or before space that is reserved for more.
-//! Reserved space is zeros; in a segment that was made of an older one (see its head) it may hold
-//! anything, and no byte of it passes for a record, for a header's checksum names its segment.
+//! The records of a segment end at the end of its file or, where its head says so, before space that
+//! is reserved for more. That is zeros, or whatever the older segment left that the file was made of;
+//! none of it passes for a record of the new one, for a header's checksum names its segment.
 //!
 //! The chain of *previous* fields makes each record vouch for everything before it. That the
 //! header's checksum takes in its place means that a header can be recognised on its own, whatever
@@ -41,8 +41,8 @@
 //! - *segment head*, the first record of each segment and only there: 1 format (now 1), 2 the
 //!   segment's sequence number, 3 first index (one past the last entry so far), 4 cluster id,
 //!   5 member id, 6 hard state, 7 newest snapshot mark if any, 8 and 9 a position (sequence,
-//!   offset) before which everything was durable, names included, 10 whether the file was an older
-//!   segment's. It repeats the running state, so
+//!   offset) before which everything was durable, names included, 10 what may follow
+//!   the segment's last record: 0 nothing, 1 zeros, 2 what an older segment left. It repeats the running state, so
 //!   a log can be read from any segment on as far as a later snapshot mark makes up for the entries
 //!   that are gone.
 //! - *hard state*: 1 term, 2 vote, 3 commit index.
@@ -65,8 +65,8 @@
 //! before anything is written.** A log whose oldest segment has no valid head, or whose records
 //! pass their checksums and yet break the rules of a raft log, is damaged too.
 //!
-//! Reserved space is where the log ends, and no flaw: there is no record of this segment in it, it is
-//! empty (or the segment's head says that it is an older one's), and if there is a next segment, its
+//! Reserved space is where the log ends, and no flaw: the head announces it, it holds what it may and
+//! no record of this segment, and if there is a next segment, its
 //! head's *previous* is that of the last record before. Durable records that turned to zeros are
 //! noticed still, by a claim behind them or by the next segment's head.
 //!

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::format::{FORMAT, Kind, MarkRecord, Place, SegmentHead, encode_record};
+use super::format::{FORMAT, Kind, MarkRecord, Place, SegmentHead, Tail, encode_record};
 use super::log::{Active, Log, LogStats};
 use super::recovery::{self, Found, FoundSegment};
 use super::segment::{self, Durable, SegmentName};
@@ -71,6 +71,7 @@ impl Log {
             before,
             0,
             Durable::Yes,
+            tail(&options, None),
             None,
         )?;
         let synced = Position {
@@ -123,6 +124,7 @@ impl Log {
             file,
             length: last.length,
             allocated,
+            tail: found.tail,
             head_bytes: 0,
             content: last.length,
             highest_index: last.highest_index,
@@ -153,6 +155,15 @@ impl Log {
     }
 }
 
+/// What may follow the last record of a new segment.
+pub(super) fn tail(options: &Options, spare: Option<&Path>) -> Tail {
+    match (spare, options.allocate_bytes) {
+        (Some(_), _) => Tail::Leftovers,
+        (None, 0) => Tail::Nothing,
+        (None, _) => Tail::Zeros,
+    }
+}
+
 /// Makes the segment `name` with its head, which claims that everything before `synced` is durable.
 #[allow(
     clippy::too_many_arguments,
@@ -167,6 +178,7 @@ pub(super) fn begin_segment(
     synced: Position,
     previous: u32,
     durable: Durable,
+    tail: Tail,
     spare: Option<&Path>,
 ) -> Result<(Active, u32), Error> {
     let head = SegmentHead {
@@ -179,7 +191,7 @@ pub(super) fn begin_segment(
         mark: state.mark().map(|mark| MarkRecord::new(mark, 0)),
         synced_segment: synced.segment,
         synced_offset: synced.offset,
-        reused: spare.is_some(),
+        tail: tail.into(),
     };
     let place = Place {
         segment: name.segment,
@@ -202,6 +214,7 @@ pub(super) fn begin_segment(
         file,
         length,
         allocated,
+        tail,
         head_bytes: length,
         content: length,
         highest_index: 0,

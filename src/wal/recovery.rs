@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::error::Error;
-use super::format::{FORMAT, HardStateRecord, Header, Kind, MarkRecord, SegmentHead};
+use super::format::{FORMAT, HardStateRecord, Header, Kind, MarkRecord, SegmentHead, Tail};
 use super::reader::{Flaw, Left, SegmentReader};
 use super::segment::{self, SegmentName};
 use super::state::State;
@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub last_kind: Kind,
     /// Everything before this is proven to be durable.
     pub proven: Position,
+    /// What may follow the last record.
+    pub tail: Tail,
     pub cut: Option<Cut>,
 }
 
@@ -130,8 +132,8 @@ struct Replay<'a> {
     chain: u32,
     last_kind: Kind,
     proven: Position,
-    /// Whether the last segment read was made of an older one.
-    reused: bool,
+    /// What may follow the last record of the segment that is being read.
+    tail: Tail,
 }
 
 impl<'a> Replay<'a> {
@@ -146,7 +148,7 @@ impl<'a> Replay<'a> {
             chain: 0,
             last_kind: Kind::SegmentHead,
             proven: Position::default(),
-            reused: false,
+            tail: Tail::Nothing,
         }
     }
 
@@ -280,7 +282,7 @@ impl<'a> Replay<'a> {
             }
         }
         self.proven = self.proven.max(head.synced());
-        self.reused = head.reused;
+        self.tail = head.tail();
         self.segments.push(FoundSegment {
             name,
             highest_index: 0,
@@ -301,11 +303,9 @@ impl<'a> Replay<'a> {
     }
 
     /// Whether the records of segment `name` simply end before `at`, and what follows in the file is
-    /// space reserved for more. So it is when there is no record of this segment from there on, and
-    /// the next segment, if there is one, continues from the last record before.
-    ///
-    /// In the last segment, reserved space that is not empty is taken for torn unless the segment
-    /// was made of an older one, whose records it may then be.
+    /// space reserved for more. So it is when what follows is as the segment's head says, with no
+    /// record of this segment in it, and the next segment, if there is one, continues from the last
+    /// record before.
     fn ends_in_spare_space(
         &mut self,
         at: &FlawAt,
@@ -313,7 +313,20 @@ impl<'a> Replay<'a> {
         next: Option<SegmentName>,
     ) -> Result<bool, Error> {
         let in_reach = at.position.segment == name.segment && at.position.offset > 0;
-        if !in_reach || !matches!(at.flaw, Flaw::BadHeader | Flaw::EndInHeader) {
+        if self.tail == Tail::Nothing
+            || !in_reach
+            || !matches!(at.flaw, Flaw::BadHeader | Flaw::EndInHeader)
+        {
+            return Ok(false);
+        }
+        let path = name.path(self.dir);
+        let left = self.reader(name)?.left_from(at.position.offset);
+        let spare = match left.map_err(Error::io("read", &path))? {
+            Left::Nothing => true,
+            Left::Unknown => self.tail == Tail::Leftovers,
+            Left::Records => false,
+        };
+        if !spare {
             return Ok(false);
         }
         if let Some(next) = next {
@@ -324,16 +337,7 @@ impl<'a> Replay<'a> {
                 header.kind == Kind::SegmentHead && header.previous == self.chain
             }));
         }
-        let path = name.path(self.dir);
-        let mut reader = self.reader(name)?;
-        let left = reader
-            .left_from(at.position.offset)
-            .map_err(Error::io("read", &path))?;
-        Ok(match left {
-            Left::Nothing => true,
-            Left::Unknown => self.reused,
-            Left::Records => false,
-        })
+        Ok(true)
     }
 
     /// Decides whether `flaw` is where a torn tail begins, or damage.
@@ -412,6 +416,7 @@ impl<'a> Replay<'a> {
             chain: self.chain,
             last_kind: self.last_kind,
             proven: self.proven,
+            tail: self.tail,
             cut,
         })
     }

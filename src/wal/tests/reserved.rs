@@ -95,6 +95,10 @@ fn damage_before_reserved_space_is_refused() {
             left.replace(&path, changed.clone());
             let error = open(&left, RESERVED).unwrap_err();
             assert!(matches!(error, Error::Damaged { .. }), "{error}");
+            if back < 30 {
+                // Within the padding, which is zeros already.
+                continue;
+            }
             // A record that is gone altogether looks like reserved space, and is missed all the same.
             changed[before as usize - back..before as usize].fill(0);
             left.replace(&path, changed);

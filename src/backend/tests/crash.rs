@@ -237,3 +237,32 @@ fn opening_reports_disk_errors_at_every_operation() {
             .unwrap();
     }
 }
+
+#[test]
+fn a_store_whose_last_write_failed_is_written_again_when_it_is_opened() {
+    let writes = |commit_fails: bool| {
+        let disk = CrashDisk::new();
+        let backend = Backend::open(disk.shared(), path()).unwrap();
+        if commit_fails {
+            disk.fail_after(3);
+            let mut state = State::new();
+            let changes = state.take_changes();
+            let meta = BackendMeta::default();
+            backend.commit(&changes, &meta).unwrap_err();
+            disk.fail_after(usize::MAX / 2);
+        }
+        drop(backend);
+        let before = disk.operations();
+        Backend::open(disk.shared(), path())
+            .unwrap()
+            .load()
+            .unwrap();
+        disk.operations() - before
+    };
+    // A whole store of about 1 MiB is written in blocks of that size.
+    let (after_success, after_failure) = (writes(false), writes(true));
+    assert!(
+        after_failure > after_success,
+        "{after_failure} {after_success}"
+    );
+}

@@ -25,6 +25,7 @@ pub fn store_status(error: &mvcc::Error) -> Status {
     let code = match error.code() {
         mvcc::Code::InvalidArgument => Code::InvalidArgument,
         mvcc::Code::NotFound => Code::NotFound,
+        mvcc::Code::FailedPrecondition => Code::FailedPrecondition,
         mvcc::Code::OutOfRange => Code::OutOfRange,
     };
     Status::new(code, error.message())

@@ -11,16 +11,19 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
+use crate::api::proto::etcdserverpb::{LeaseGrantResponse, ResponseHeader};
+use crate::api::proto::vetcdpb::{LeaseCheckpoints, LeaseExpiry, LogRequest, log_request::Request};
 use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Event, Host, HostExt};
-use crate::mvcc::State;
+use crate::lease::{self, Counters, Lease};
+use crate::mvcc::{self, State};
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
 
 use super::board::Board;
+use super::news::News;
 use super::waiters::{Outcome, Waiters};
 use super::{Published, Response};
 
@@ -84,6 +87,17 @@ pub struct Applier {
     pub published: Arc<Board>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
+    pub clock: Arc<lease::Clock>,
+    pub lease_counters: Arc<lease::Counters>,
+    pub news: Arc<News>,
+    /// What the clock is told once the state that shows it is published.
+    pub lease_events: Vec<LeaseEvent>,
+}
+
+/// A lease has come or gone.
+pub enum LeaseEvent {
+    Granted(Lease),
+    Removed(Lease),
 }
 
 struct Progress {
@@ -200,7 +214,7 @@ impl Applier {
             .map_err(|source| Error::Undecodable { index, source })?;
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.execute(request.request);
+        let outcome = self.execute(request.request, own);
         if matches!(outcome, Ok(Response::Compaction)) {
             self.compact(progress);
             if physical && own && progress.compacting {
@@ -214,7 +228,7 @@ impl Applier {
         Ok(())
     }
 
-    fn execute(&mut self, request: Option<Request>) -> Outcome {
+    fn execute(&mut self, request: Option<Request>, own: bool) -> Outcome {
         let state = &mut self.current.state;
         match request {
             Some(Request::Put(put)) => state.put(&put).map(Response::Put),
@@ -225,6 +239,12 @@ impl Applier {
             Some(Request::Compaction(compaction)) => state
                 .compact(compaction.revision)
                 .map(|()| Response::Compaction),
+            Some(Request::LeaseGrant(grant)) => self.grant_lease(grant.id, grant.ttl),
+            Some(Request::LeaseRevoke(revoke)) => self.revoke_lease(revoke.id),
+            Some(Request::LeaseExpiry(expiry)) => self.expire_lease(&expiry, own),
+            Some(Request::LeaseCheckpoints(checkpoints)) => {
+                Ok(self.checkpoint_leases(&checkpoints))
+            }
             Some(Request::MemberAttributes(attributes)) => {
                 self.current.members.publish(&attributes);
                 Ok(Response::MemberAttributes)
@@ -234,8 +254,68 @@ impl Applier {
         }
     }
 
-    fn publish(&self) {
+    fn grant_lease(&mut self, id: i64, ttl: i64) -> Outcome {
+        let lease = self
+            .current
+            .state
+            .grant_lease(id, ttl, self.current.index)?;
+        Counters::count(&self.lease_counters.granted);
+        self.lease_events.push(LeaseEvent::Granted(lease));
+        Ok(Response::LeaseGrant(LeaseGrantResponse {
+            header: Some(ResponseHeader {
+                revision: self.current.state.revision(),
+                ..Default::default()
+            }),
+            id: lease.id,
+            ttl: lease.ttl,
+            ..Default::default()
+        }))
+    }
+
+    fn revoke_lease(&mut self, id: i64) -> Outcome {
+        let lease = self.current.state.revoke_lease(id)?;
+        Counters::count(&self.lease_counters.revoked);
+        self.lease_events.push(LeaseEvent::Removed(lease));
+        let revision = self.current.state.revision();
+        Ok(Response::LeaseRevoke { revision })
+    }
+
+    /// A leader's finding counts in its own term alone, and for the grant it is about: see
+    /// [`LeaseExpiry`].
+    fn expire_lease(&mut self, expiry: &LeaseExpiry, own: bool) -> Outcome {
+        let lease = self.current.state.leases().get(expiry.id);
+        let same = lease.is_some_and(|lease| lease.granted_index == expiry.granted_index);
+        if expiry.term != self.current.term || !same {
+            return Err(mvcc::Error::LeaseNotFound);
+        }
+        if own {
+            Counters::count(&self.lease_counters.expired);
+        }
+        self.revoke_lease(expiry.id)
+    }
+
+    fn checkpoint_leases(&mut self, checkpoints: &LeaseCheckpoints) -> Response {
+        let counted = checkpoints.term == self.current.term;
+        if counted {
+            let state = &mut self.current.state;
+            for lease in &checkpoints.leases {
+                state.checkpoint_lease(lease.id, lease.granted_index, lease.remaining_ttl);
+            }
+        }
+        Response::LeaseCheckpoint { counted }
+    }
+
+    /// Shows the newest state, and then tells those who follow changes of their own kind.
+    fn publish(&mut self) {
+        let before = self.published.latest().state.revision();
         self.published.publish(self.current.clone());
+        self.news.published(&self.current.state, before);
+        for event in self.lease_events.drain(..) {
+            match event {
+                LeaseEvent::Granted(lease) => self.clock.granted(lease, self.host.now()),
+                LeaseEvent::Removed(lease) => self.clock.removed(lease),
+            }
+        }
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.
@@ -297,6 +377,7 @@ impl Applier {
             state,
         };
         self.publish();
+        self.news.replaced();
         self.host.observe(Event::SnapshotInstalled { index });
         tracing::info!(index, term, "installed a snapshot");
         Ok(())

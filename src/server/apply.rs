@@ -240,7 +240,7 @@ impl Applier {
                 .compact(compaction.revision)
                 .map(|()| Response::Compaction),
             Some(Request::LeaseGrant(grant)) => self.grant_lease(grant.id, grant.ttl),
-            Some(Request::LeaseRevoke(revoke)) => self.revoke_lease(revoke.id),
+            Some(Request::LeaseRevoke(revoke)) => self.revoke_lease(revoke.id, false),
             Some(Request::LeaseExpiry(expiry)) => self.expire_lease(&expiry, own),
             Some(Request::LeaseCheckpoints(checkpoints)) => {
                 Ok(self.checkpoint_leases(&checkpoints))
@@ -272,11 +272,17 @@ impl Applier {
         }))
     }
 
-    fn revoke_lease(&mut self, id: i64) -> Outcome {
+    fn revoke_lease(&mut self, id: i64, expired: bool) -> Outcome {
         let lease = self.current.state.revoke_lease(id)?;
         Counters::count(&self.lease_counters.revoked);
         self.lease_events.push(LeaseEvent::Removed(lease));
         let revision = self.current.state.revision();
+        self.host.observe(Event::LeaseEnded {
+            id,
+            granted_index: lease.granted_index,
+            expired,
+            revision,
+        });
         Ok(Response::LeaseRevoke { revision })
     }
 
@@ -291,7 +297,7 @@ impl Applier {
         if own {
             Counters::count(&self.lease_counters.expired);
         }
-        self.revoke_lease(expiry.id)
+        self.revoke_lease(expiry.id, true)
     }
 
     fn checkpoint_leases(&mut self, checkpoints: &LeaseCheckpoints) -> Response {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::Stream;
 use tonic::{Request, Response, Status};
 
+use super::error::recipe_status;
 use super::proto::v3electionpb as pb;
 use super::proto::v3electionpb::election_server::Election;
 use crate::server::{ElectionError, Server};
@@ -25,7 +26,7 @@ impl ElectionService {
 
 fn status(error: ElectionError) -> Status {
     match error {
-        ElectionError::Request(error) => error.into(),
+        ElectionError::Request(error) => recipe_status(error),
         // etcd gives its recipes' own errors no code.
         error => Status::unknown(error.to_string()),
     }

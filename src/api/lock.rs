@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::error::store_status;
+use super::error::recipe_status;
 use super::proto::etcdserverpb::DeleteRangeRequest;
 use super::proto::v3lockpb::lock_server::Lock;
 use super::proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
@@ -34,7 +34,7 @@ impl Lock for LockService {
                 header: Some(self.server.header(revision)),
                 key,
             })),
-            Err(LockError::Request(error)) => Err(error.into()),
+            Err(LockError::Request(error)) => Err(recipe_status(error)),
             // etcd gives its recipes' own errors no code.
             Err(error @ LockError::SessionExpired) => Err(Status::unknown(error.to_string())),
         }
@@ -48,11 +48,12 @@ impl Lock for LockService {
             key: request.into_inner().key,
             ..Default::default()
         };
-        check::check_delete_range(&delete).map_err(|error| store_status(&error))?;
+        check::check_delete_range(&delete).map_err(|error| recipe_status(error.into()))?;
         let deleting = self
             .server
             .propose(log_request::Request::DeleteRange(delete));
-        let server::Response::DeleteRange(deleted) = deleting.await? else {
+        let deleting = deleting.await.map_err(recipe_status)?;
+        let server::Response::DeleteRange(deleted) = deleting else {
             return Err(Status::internal("the log answered with something else"));
         };
         let revision = deleted.header.map_or(0, |header| header.revision);

@@ -17,11 +17,12 @@ use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Event, Host, HostExt};
-use crate::lease::{self, Counters, Lease};
-use crate::mvcc::{self, State};
+use crate::lease;
+use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
 
+use super::apply_lease::LeaseEvent;
 use super::board::Board;
 use super::news::News;
 use super::waiters::{Outcome, Waiters};
@@ -92,12 +93,6 @@ pub struct Applier {
     pub news: Arc<News>,
     /// What the clock is told once the state that shows it is published.
     pub lease_events: Vec<LeaseEvent>,
-}
-
-/// A lease has come or gone.
-pub enum LeaseEvent {
-    Granted(Lease),
-    Removed(Lease),
 }
 
 struct Progress {
@@ -254,74 +249,12 @@ impl Applier {
         }
     }
 
-    fn grant_lease(&mut self, id: i64, ttl: i64) -> Outcome {
-        let lease = self
-            .current
-            .state
-            .grant_lease(id, ttl, self.current.index)?;
-        Counters::count(&self.lease_counters.granted);
-        self.lease_events.push(LeaseEvent::Granted(lease));
-        Ok(Response::LeaseGrant(LeaseGrantResponse {
-            header: Some(ResponseHeader {
-                revision: self.current.state.revision(),
-                ..Default::default()
-            }),
-            id: lease.id,
-            ttl: lease.ttl,
-            ..Default::default()
-        }))
-    }
-
-    fn revoke_lease(&mut self, id: i64, expired: bool) -> Outcome {
-        let lease = self.current.state.revoke_lease(id)?;
-        Counters::count(&self.lease_counters.revoked);
-        self.lease_events.push(LeaseEvent::Removed(lease));
-        let revision = self.current.state.revision();
-        self.host.observe(Event::LeaseEnded {
-            id,
-            granted_index: lease.granted_index,
-            expired,
-            revision,
-        });
-        Ok(Response::LeaseRevoke { revision })
-    }
-
-    /// A leader's finding counts in its own term alone, and for the grant it is about: see
-    /// [`LeaseExpiry`].
-    fn expire_lease(&mut self, expiry: &LeaseExpiry, own: bool) -> Outcome {
-        let lease = self.current.state.leases().get(expiry.id);
-        let same = lease.is_some_and(|lease| lease.granted_index == expiry.granted_index);
-        if expiry.term != self.current.term || !same {
-            return Err(mvcc::Error::LeaseNotFound);
-        }
-        if own {
-            Counters::count(&self.lease_counters.expired);
-        }
-        self.revoke_lease(expiry.id, true)
-    }
-
-    fn checkpoint_leases(&mut self, checkpoints: &LeaseCheckpoints) -> Response {
-        let counted = checkpoints.term == self.current.term;
-        if counted {
-            let state = &mut self.current.state;
-            for lease in &checkpoints.leases {
-                state.checkpoint_lease(lease.id, lease.granted_index, lease.remaining_ttl);
-            }
-        }
-        Response::LeaseCheckpoint { counted }
-    }
-
     /// Shows the newest state, and then tells those who follow changes of their own kind.
     fn publish(&mut self) {
         let before = self.published.latest().state.revision();
         self.published.publish(self.current.clone());
         self.news.published(&self.current.state, before);
-        for event in self.lease_events.drain(..) {
-            match event {
-                LeaseEvent::Granted(lease) => self.clock.granted(lease, self.host.now()),
-                LeaseEvent::Removed(lease) => self.clock.removed(lease),
-            }
-        }
+        self.tell_clock();
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.

@@ -6,6 +6,7 @@
 //! published; a serializable read takes that state as it is.
 
 mod apply;
+mod apply_lease;
 mod board;
 mod boot;
 mod election;

@@ -130,6 +130,14 @@ mod tests {
     use super::*;
     use crate::api::proto::etcdserverpb::PutRequest;
 
+    impl News {
+        /// How many subscriptions and topics are held.
+        fn held(&self) -> (usize, usize) {
+            let waiting = self.lock();
+            (waiting.count, waiting.topics.len())
+        }
+    }
+
     fn heard(subscription: &mut Subscription) -> bool {
         subscription.heard.try_recv().is_ok()
     }
@@ -153,7 +161,7 @@ mod tests {
         let woken = all.each_mut().map(heard);
         assert_eq!(woken, [false, false, false, true, true, true, true]);
         drop(all);
-        assert_eq!((news.lock().count, news.lock().topics.len()), (0, 0));
+        assert_eq!(news.held(), (0, 0));
     }
 
     #[test]
@@ -164,6 +172,6 @@ mod tests {
         drop(first);
         assert_eq!(news.lock().count, 1);
         drop(second);
-        assert_eq!((news.lock().count, news.lock().topics.len()), (0, 0));
+        assert_eq!(news.held(), (0, 0));
     }
 }

@@ -1,7 +1,14 @@
 //! Compiles the protocol definitions with a compiler written in Rust: no `protoc` is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const PROTOS: [&str; 3] = ["kv.proto", "rpc.proto", "vetcd.proto"];
+    const PROTOS: &[&str] = &[
+        "kv.proto",
+        "rpc.proto",
+        "lease.proto",
+        "lock.proto",
+        "election.proto",
+        "vetcd.proto",
+    ];
     const DIR: &str = "src/api/proto";
     println!("cargo::rerun-if-changed={DIR}");
     let descriptors = protox::compile(PROTOS, [DIR])?;

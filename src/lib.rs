@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod defects;
 pub mod host;
+pub mod lease;
 pub mod mvcc;
 pub mod raft;
 pub mod server;

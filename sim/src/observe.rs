@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use vetcd::host::Event;
 
+use crate::history::Removal;
+
 /// One event worth showing on a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Happening {
@@ -61,6 +63,8 @@ struct Book {
     elections: u64,
     reached: BTreeSet<&'static str>,
     breaches: Vec<Breach>,
+    /// The ends of leases, by ID and grant, as the first member told them.
+    removals: BTreeMap<(i64, u64), Removal>,
 }
 
 impl Observer {
@@ -73,6 +77,21 @@ impl Observer {
                 term,
                 checksum,
             } => return book.applied(at_ns, member, *index, *term, *checksum),
+            Event::LeaseEnded {
+                id,
+                granted_index,
+                expired,
+                revision,
+            } => {
+                let first = book.removals.entry((*id, *granted_index));
+                first.or_insert(Removal {
+                    id: *id,
+                    at: at_ns,
+                    expired: *expired,
+                    revision: *revision,
+                });
+                return;
+            }
             Event::BecameLeader { term } => book.became_leader(at_ns, member, *term),
             Event::SteppedDown { .. } => {
                 book.leading.remove(&member);
@@ -136,6 +155,13 @@ impl Observer {
     /// Everything worth a place on the timeline, in order.
     pub fn timeline(&self) -> Vec<Happening> {
         self.lock().timeline.clone()
+    }
+
+    /// The ends of leases, in the order in which they were first applied.
+    pub fn removals(&self) -> Vec<Removal> {
+        let mut removals: Vec<_> = self.lock().removals.values().cloned().collect();
+        removals.sort_by_key(|removal| (removal.at, removal.revision, removal.id));
+        removals
     }
 
     /// The safety properties that did not hold.

@@ -20,11 +20,21 @@ impl From<RequestError> for Status {
     }
 }
 
+/// The status for an error inside a lock or an election. etcd's services for these call etcd like a
+/// client does and lose the code of a refusal on the way: only its text remains.
+pub fn recipe_status(error: RequestError) -> Status {
+    match error {
+        RequestError::Store(error) => Status::unknown(error.message()),
+        error => error.into(),
+    }
+}
+
 /// The status for an error of the store.
 pub fn store_status(error: &mvcc::Error) -> Status {
     let code = match error.code() {
         mvcc::Code::InvalidArgument => Code::InvalidArgument,
         mvcc::Code::NotFound => Code::NotFound,
+        mvcc::Code::FailedPrecondition => Code::FailedPrecondition,
         mvcc::Code::OutOfRange => Code::OutOfRange,
     };
     Status::new(code, error.message())

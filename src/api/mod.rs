@@ -1,8 +1,11 @@
 //! What clients see: the generated protocol types and the services over them.
 
 mod cluster;
+mod election;
 mod error;
 mod kv;
+mod lease;
+mod lock;
 mod maintenance;
 pub mod serve;
 
@@ -15,7 +18,10 @@ use crate::server::Server;
 
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
+use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use proto::v3electionpb::election_server::ElectionServer;
+use proto::v3lockpb::lock_server::LockServer;
 use serve::ServeLimits;
 
 /// The etcd version whose API vetcd speaks; clients derive what they may use from it.
@@ -46,10 +52,21 @@ pub async fn serve_clients(
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::ClusterService::new(server.clone()))
         .max_decoding_message_size(receive);
+    let lease = LeaseServer::new(lease::LeaseService::new(server.clone()))
+        .max_decoding_message_size(receive)
+        .max_encoding_message_size(usize::MAX);
+    let lock =
+        LockServer::new(lock::LockService::new(server.clone())).max_decoding_message_size(receive);
+    let election = ElectionServer::new(election::ElectionService::new(server.clone()))
+        .max_decoding_message_size(receive)
+        .max_encoding_message_size(usize::MAX);
     let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
         .add_service(cluster)
+        .add_service(lease)
+        .add_service(lock)
+        .add_service(election)
         .add_service(maintenance)
         .prepare();
     serve::serve(host, listener, routes, limits.serve, stop).await;
@@ -65,6 +82,14 @@ pub mod proto {
     /// The v3 API.
     pub mod etcdserverpb {
         tonic::include_proto!("etcdserverpb");
+    }
+    /// The Lock service.
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
+    /// The Election service.
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
     }
     /// Between vetcd's own members, and in its log.
     pub mod vetcdpb {

@@ -202,6 +202,20 @@ pub struct Config {
     #[arg(help_heading = "Durability", long, value_name = "MODE", default_value = "read-index", value_parser = read_mode)]
     pub read_mode: ReadMode,
 
+    /// Save how much time long leases have left, so that a new leader does not start them anew.
+    #[arg(help_heading = "Leases", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub experimental_enable_lease_checkpoint: bool,
+
+    /// Accepted; checkpoints are always kept over a restart.
+    #[arg(help_heading = "Leases", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub experimental_enable_lease_checkpoint_persist: bool,
+
+    /// Time between two checkpoints of a lease.
+    #[arg(help_heading = "Leases", long, value_name = "TIME", default_value = "5m", value_parser = duration::parse)]
+    pub experimental_lease_checkpoint_interval: Duration,
+
     /// Never sync the log: the same as --wal-sync none. A power loss may cost acknowledged writes.
     #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -150,6 +150,17 @@ pub enum Event {
         /// The raft index of the snapshot.
         index: u64,
     },
+    /// The member applied the end of a lease.
+    LeaseEnded {
+        /// The lease's ID.
+        id: i64,
+        /// The raft index of its grant, which tells it from others with the same ID.
+        granted_index: u64,
+        /// Whether its time was up; otherwise a client revoked it.
+        expired: bool,
+        /// The store's revision after it.
+        revision: i64,
+    },
     /// The member compacted its raft log up to `index`.
     LogCompacted {
         /// The raft index.

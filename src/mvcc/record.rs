@@ -111,6 +111,19 @@ impl KeyHistory {
         self.versions.get(low.checked_sub(1)?)
     }
 
+    /// The oldest version after main revision `after`.
+    pub(super) fn after(&self, after: i64) -> Option<&Arc<Record>> {
+        let (mut low, mut high) = (0, self.versions.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.versions.get(middle) {
+                Some(record) if record.revision.main <= after => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        self.versions.get(low)
+    }
+
     /// Removes the oldest record, which must be the one at `revision`. Returns whether none is
     /// left.
     pub(super) fn remove_oldest(&mut self, revision: Revision) -> bool {

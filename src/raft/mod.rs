@@ -28,7 +28,7 @@ use crate::server::Published;
 use crate::wal;
 
 pub use guard::Refusal;
-pub use transport::{Identity, PeerAddress, SnapshotStore};
+pub use transport::{Answering, Calls, Identity, PeerAddress, SnapshotStore};
 
 /// Inputs that may wait for the loop.
 const QUEUE_INPUTS: usize = 8192;
@@ -258,6 +258,7 @@ pub fn start(
     peers: Vec<PeerAddress>,
     listeners: Vec<Box<dyn Listener>>,
     snapshots: Arc<SnapshotStore>,
+    calls: Arc<Calls>,
 ) -> Result<Running, Error> {
     let start_error = |error: &dyn std::fmt::Display| Error::Start(error.to_string());
     let entries = restored
@@ -316,6 +317,7 @@ pub fn start(
         peers,
         listeners,
         snapshots,
+        calls,
         input_sender.clone(),
     );
     let ticking = tick(host.clone(), options.tick, input_sender.clone());

@@ -11,16 +11,20 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
+use crate::api::proto::etcdserverpb::{LeaseGrantResponse, ResponseHeader};
+use crate::api::proto::vetcdpb::{LeaseCheckpoints, LeaseExpiry, LogRequest, log_request::Request};
 use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Event, Host, HostExt};
+use crate::lease;
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
 
+use super::apply_lease::LeaseEvent;
 use super::board::Board;
+use super::news::News;
 use super::waiters::{Outcome, Waiters};
 use super::{Published, Response};
 
@@ -84,6 +88,11 @@ pub struct Applier {
     pub published: Arc<Board>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
+    pub clock: Arc<lease::Clock>,
+    pub lease_counters: Arc<lease::Counters>,
+    pub news: Arc<News>,
+    /// What the clock is told once the state that shows it is published.
+    pub lease_events: Vec<LeaseEvent>,
 }
 
 struct Progress {
@@ -200,7 +209,7 @@ impl Applier {
             .map_err(|source| Error::Undecodable { index, source })?;
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.execute(request.request);
+        let outcome = self.execute(request.request, own);
         if matches!(outcome, Ok(Response::Compaction)) {
             self.compact(progress);
             if physical && own && progress.compacting {
@@ -214,7 +223,7 @@ impl Applier {
         Ok(())
     }
 
-    fn execute(&mut self, request: Option<Request>) -> Outcome {
+    fn execute(&mut self, request: Option<Request>, own: bool) -> Outcome {
         let state = &mut self.current.state;
         match request {
             Some(Request::Put(put)) => state.put(&put).map(Response::Put),
@@ -225,6 +234,12 @@ impl Applier {
             Some(Request::Compaction(compaction)) => state
                 .compact(compaction.revision)
                 .map(|()| Response::Compaction),
+            Some(Request::LeaseGrant(grant)) => self.grant_lease(grant.id, grant.ttl),
+            Some(Request::LeaseRevoke(revoke)) => self.revoke_lease(revoke.id, false),
+            Some(Request::LeaseExpiry(expiry)) => self.expire_lease(&expiry, own),
+            Some(Request::LeaseCheckpoints(checkpoints)) => {
+                Ok(self.checkpoint_leases(&checkpoints))
+            }
             Some(Request::MemberAttributes(attributes)) => {
                 self.current.members.publish(&attributes);
                 Ok(Response::MemberAttributes)
@@ -234,8 +249,12 @@ impl Applier {
         }
     }
 
-    fn publish(&self) {
+    /// Shows the newest state, and then tells those who follow changes of their own kind.
+    fn publish(&mut self) {
+        let before = self.published.latest().state.revision();
         self.published.publish(self.current.clone());
+        self.news.published(&self.current.state, before);
+        self.tell_clock();
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.
@@ -297,6 +316,7 @@ impl Applier {
             state,
         };
         self.publish();
+        self.news.replaced();
         self.host.observe(Event::SnapshotInstalled { index });
         tracing::info!(index, term, "installed a snapshot");
         Ok(())

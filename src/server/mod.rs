@@ -6,17 +6,23 @@
 //! published; a serializable read takes that state as it is.
 
 mod apply;
+mod apply_lease;
 mod board;
 mod boot;
+mod election;
+mod lease;
+mod lock;
 mod members;
+mod news;
 mod run;
+mod state_hash;
 mod waiters;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tokio::sync::watch;
 
@@ -30,8 +36,12 @@ use crate::mvcc::{self, State};
 use crate::raft;
 
 use board::Board;
+pub use election::ElectionError;
+pub use lock::LockError;
 pub use members::Members;
+use news::News;
 pub use run::{Error, run};
+pub use state_hash::state_hash;
 use waiters::Waiters;
 
 /// Entries committed and not yet applied, beyond which new requests are refused.
@@ -67,6 +77,7 @@ impl Published {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             revision: self.state.revision(),
+            leases: self.state.leases().len() as u64,
         }
     }
 }
@@ -104,6 +115,18 @@ pub enum Response {
     Compaction,
     /// To a member's publication of its attributes.
     MemberAttributes,
+    /// To the grant of a lease; without what the service adds.
+    LeaseGrant(pb::LeaseGrantResponse),
+    /// To the revocation of a lease, by a client or by expiry: the store's revision after it.
+    LeaseRevoke {
+        /// That revision.
+        revision: i64,
+    },
+    /// To a checkpoint of leases.
+    LeaseCheckpoint {
+        /// Whether it counted: it came in the term it was meant for.
+        counted: bool,
+    },
 }
 
 /// What every request may not exceed.
@@ -127,6 +150,9 @@ pub struct Server {
     next_id: AtomicU64,
     limits: Limits,
     timeout: Duration,
+    leases: lease::Timekeeper,
+    calls: Arc<raft::Calls>,
+    news: Arc<News>,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
@@ -134,6 +160,33 @@ pub struct Server {
 impl Server {
     /// Proposes `request` and waits until this member has applied it.
     pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
+        let (id, data) = self.entry(request);
+        if data.len() > self.limits.request_bytes {
+            return Err(RequestError::TooLarge);
+        }
+        let applied = self.published.latest().index;
+        if self.raft.status().commit > applied + MAX_APPLY_GAP {
+            return Err(RequestError::TooManyRequests);
+        }
+        let waiter = self.waiters.register(id);
+        if !self.raft.propose(data) {
+            return Err(RequestError::TooManyRequests);
+        }
+        match self.host.timeout(self.timeout, waiter).await {
+            Some(Some(result)) => result.map_err(RequestError::Store),
+            Some(None) => Err(RequestError::Stopped),
+            None => Err(RequestError::Timeout),
+        }
+    }
+
+    /// Proposes `request` and waits for nothing; `false` when too much is waiting already.
+    fn propose_unanswered(&self, request: Request) -> bool {
+        let (_, data) = self.entry(request);
+        self.raft.propose(data)
+    }
+
+    /// `request` as the data of a log entry, and its ID.
+    fn entry(&self, request: Request) -> (u64, Bytes) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = vetcdpb::LogRequest {
             id,
@@ -144,22 +197,7 @@ impl Server {
         entry
             .encode(&mut data)
             .expect("the buffer has the encoded length");
-        if data.len() > self.limits.request_bytes {
-            return Err(RequestError::TooLarge);
-        }
-        let applied = self.published.latest().index;
-        if self.raft.status().commit > applied + MAX_APPLY_GAP {
-            return Err(RequestError::TooManyRequests);
-        }
-        let waiter = self.waiters.register(id);
-        if !self.raft.propose(data.freeze()) {
-            return Err(RequestError::TooManyRequests);
-        }
-        match self.host.timeout(self.timeout, waiter).await {
-            Some(Some(result)) => result.map_err(RequestError::Store),
-            Some(None) => Err(RequestError::Stopped),
-            None => Err(RequestError::Timeout),
-        }
+        (id, data.freeze())
     }
 
     /// A state that includes every write acknowledged before the call.

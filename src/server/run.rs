@@ -18,6 +18,8 @@ use crate::wal;
 use super::apply::{self, Applier, BackendOptions};
 use super::board::Board;
 use super::boot::{self, Booted};
+use super::lease::{self, Timekeeper};
+use super::news::News;
 use super::waiters::Waiters;
 use super::{Limits, Members, REQUEST_TIMEOUT, Server};
 
@@ -203,6 +205,7 @@ fn start(
         )
     };
     let snapshots = Arc::new(SnapshotStore::new(options.snapshot_dir()));
+    let calls = raft::Calls::new(host.clone(), identity);
     let peers = peer_addresses(&current.members, identity.member_id);
     let raft::Running {
         handle,
@@ -217,11 +220,18 @@ fn start(
         peers,
         listeners,
         snapshots.clone(),
+        calls.clone(),
     )?;
     let backend = Arc::new(backend);
     let (backends, current_backend) = watch::channel(backend.clone());
     let waiters = Arc::new(Waiters::default());
+    let leases = Timekeeper::new(config);
+    let news = Arc::new(News::default());
     let applier = Applier {
+        clock: leases.clock.clone(),
+        lease_counters: leases.counters.clone(),
+        news: news.clone(),
+        lease_events: Vec::new(),
         host: host.clone(),
         defects: defects.clone(),
         identity,
@@ -253,6 +263,9 @@ fn start(
         raft: handle,
         published,
         waiters,
+        leases,
+        calls,
+        news,
         backend: current_backend,
         next_id: AtomicU64::new(host.random_u64() >> 1),
         limits: Limits {
@@ -262,6 +275,8 @@ fn start(
         trusted_from_term,
         timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
     });
+    server.answer_peers();
+    tasks.push(host.spawn("leases", Box::pin(lease::keep_time(server.clone()))));
     Ok(Member {
         server,
         raft_ended,

@@ -14,10 +14,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 mod display;
+mod lease;
 pub mod lines;
 pub mod text;
 
 pub(crate) use display::{seconds as display_seconds, short as display_short};
+pub use lease::{LeaseAnswer, LeaseHistory, LeaseOperation, LeaseOutcome, LeaseRequest, Removal};
 pub use lines::HistoryError;
 
 /// Nanoseconds of virtual time since the start of the run.

@@ -132,6 +132,20 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("keep", compact.keep);
             out.key("timeout", quote(format_duration(compact.timeout)));
         }
+        Workload::Lease(lease) => {
+            out.key("clients", lease.clients);
+            out.key("ttl", lease.ttl);
+            out.key("pause", quote(format_duration(lease.pause)));
+            out.key("timeout", quote(format_duration(lease.timeout)));
+        }
+        Workload::Lock(lock) => {
+            out.key("clients", lock.clients);
+            out.key("locks", lock.locks);
+            out.key("ttl", lock.ttl);
+            out.key("hold", quote(format_duration(lock.hold)));
+            out.key("pause", quote(format_duration(lock.pause)));
+            out.key("timeout", quote(format_duration(lock.timeout)));
+        }
     }
 }
 

@@ -13,13 +13,13 @@ use crate::check::{KnownOrder, Record};
 use crate::cluster::{Cluster, member_config};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
-use crate::history::{Operation, Outcome};
+use crate::history::{LeaseHistory, Operation, Outcome};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
-use crate::workload::{Recorder, compact, kv};
+use crate::workload::{Recorder, compact, kv, lease, lock};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
 };
@@ -101,6 +101,11 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.recovery.converged_ns = converge(&world, &cluster).await;
     audit(&cluster, &mut facts);
 
+    facts.ended_ns = world.now_ns();
+    facts.leases = LeaseHistory {
+        operations: recorder.take_lease_operations(),
+        removals: observer.removals(),
+    };
     facts.history = recorder.take_history();
     facts.misfits = recorder.misfits();
     facts.timeline = observer.timeline();
@@ -161,11 +166,7 @@ fn start_clients(
 ) -> Vec<NodeId> {
     let mut nodes = Vec::new();
     for planned in &plan.workloads {
-        let clients = match &planned.workload {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-        };
-        for position in 0..clients {
+        for position in 0..planned.workload.clients() {
             let number = nodes.len() as u32;
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
             let session = recorder.session(number, cluster.endpoints());
@@ -179,10 +180,7 @@ fn start_clients(
             endpoints.rotate_left(first);
             let workload = planned.workload.clone();
             world.start(node, move |host| {
-                let timeout = match &workload {
-                    Workload::Kv(workload) => workload.timeout,
-                    Workload::Compact(workload) => workload.timeout,
-                };
+                let timeout = workload.timeout();
                 let options = ClientOptions {
                     call_timeout: timeout,
                     connect_timeout: timeout,
@@ -194,6 +192,12 @@ fn start_clients(
                     }
                     Workload::Compact(workload) => {
                         Box::pin(compact(host, workload, client, session))
+                    }
+                    Workload::Lease(workload) => {
+                        Box::pin(lease(host, workload, number, random, client, session))
+                    }
+                    Workload::Lock(workload) => {
+                        Box::pin(lock(host, workload, number, random, client, session))
                     }
                 }
             });
@@ -350,14 +354,14 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
         };
         let published = server.serializable();
         let state = &published.state;
-        let Ok(hash) = state.hash(0) else {
+        let Ok(hash) = vetcd::server::state_hash(&published) else {
             continue;
         };
         facts.members.push(MemberState {
             member: number,
             revision: state.revision(),
             compact_revision: state.compact_revision(),
-            hash: u64::from(hash.hash),
+            hash,
         });
         if furthest
             .as_ref()
@@ -404,10 +408,7 @@ fn node_names(world: &World, plan: &Plan) -> Vec<String> {
     let clients: u32 = plan
         .workloads
         .iter()
-        .map(|planned| match &planned.workload {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-        })
+        .map(|planned| planned.workload.clients())
         .sum();
     let nodes = plan.members.len() as u32 + clients;
     (0..nodes)

@@ -4,7 +4,7 @@ use crate::check::KnownOrder;
 use crate::check::convergence::MemberState;
 use crate::cluster::Ended;
 use crate::fault::PowerCut;
-use crate::history::History;
+use crate::history::{History, LeaseHistory};
 use crate::observe::{Breach, Happening};
 use crate::report::FiredFault;
 
@@ -39,6 +39,8 @@ pub struct Recovery {
 pub struct Facts {
     /// What clients saw.
     pub history: History,
+    /// What clients saw of leases and locks, and what members told of them.
+    pub leases: LeaseHistory,
     /// Answers that did not fit their requests.
     pub misfits: Vec<String>,
     /// What members said about their insides.
@@ -69,6 +71,8 @@ pub struct Facts {
     pub syncs: u64,
     /// When the safety phase ended, in virtual nanoseconds.
     pub safety_ended_ns: u64,
+    /// When everything ended, in virtual nanoseconds.
+    pub ended_ns: u64,
     /// The names of the world's nodes, by number.
     pub node_names: Vec<String>,
 }

@@ -10,7 +10,9 @@ use super::facts::Facts;
 use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
 use crate::check::{self, Verdict as Judgement};
-use crate::check::{after_loss, convergence, serializable_reads, strict_serializability};
+use crate::check::{
+    after_loss, convergence, lease, lock, serializable_reads, strict_serializability,
+};
 use crate::cluster::member_config;
 use crate::history::{Body, History, Outcome, Request};
 use crate::plan::Plan;
@@ -35,6 +37,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.answers(facts);
     checks.lost_writes(facts, &promise, &mut result.lost_writes);
     checks.history(&facts.history, facts, &promise);
+    checks.leases(plan, facts);
     checks.convergence(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
@@ -148,6 +151,16 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
             facts.power_cuts.iter().any(|cut| cut.lost_bytes > 0),
         ),
         ("writes-lost", result.lost_writes.count > 0),
+        (
+            "lease-expired",
+            facts.leases.removals.iter().any(|removal| removal.expired),
+        ),
+        (
+            "lock-lost",
+            lock::check(&facts.leases, &facts.history)
+                .ok()
+                .is_some_and(|report| report.lost > 0),
+        ),
     ];
     let found = found.into_iter().filter(|(_, found)| *found);
     reached.extend(found.map(|(name, _)| name.to_owned()));
@@ -232,6 +245,10 @@ fn sync_slack(plan: &Plan) -> Duration {
 
 /// Longer than practically any sync of a healthy disk in the disk profiles.
 const SYNC_TAIL: Duration = Duration::from_millis(250);
+
+/// What removing an expired lease may take in a healthy cluster: a look at the clock twice a
+/// second, a lost proposal made again after three, and the log.
+const LEASE_SLACK: Duration = Duration::from_secs(5);
 
 /// What the checks say, and what follows from it.
 #[derive(Default)]
@@ -435,6 +452,42 @@ impl Checks {
         };
         let reads = serializable_reads::check(&history, &certificate, &options);
         self.judged("serializable-reads", Verdict::SafetyViolation, &reads);
+    }
+
+    /// Leases and locks, where a workload used any. A setting that permits losing acknowledged
+    /// writes permits losing leases and renewals with them.
+    fn leases(&mut self, plan: &Plan, facts: &Facts) {
+        if facts.leases.operations.is_empty() {
+            return;
+        }
+        let config = member_config(1, plan.members.len() as u32, &plan.server);
+        let timeout = config.map_or(1000, |config| config.election_timeout);
+        let drifts = plan.members.iter().map(|member| member.clock_drift_ppm);
+        let leaders = facts.timeline.iter();
+        let leaders =
+            leaders.filter(|happening| matches!(happening.event, Event::BecameLeader { .. }));
+        let bounds = lease::Bounds {
+            drift_ppm: drifts.map(i32::unsigned_abs).max().unwrap_or(0),
+            election_timeout: Duration::from_millis(timeout).as_nanos() as u64,
+            slack: LEASE_SLACK.as_nanos() as u64,
+            leaders: leaders.map(|happening| happening.at_ns).collect(),
+            faults: facts
+                .faults
+                .iter()
+                .map(|fault| {
+                    let ended = fault
+                        .ended_at
+                        .map_or(facts.ended_ns, |at| at.as_nanos() as u64);
+                    (fault.at.as_nanos() as u64, ended)
+                })
+                .collect(),
+            end: facts.ended_ns,
+        };
+        let known = facts.known_order.as_ref();
+        let leases = lease::check(&facts.leases, &facts.history, known, &bounds);
+        self.judged("leases", Verdict::SafetyViolation, &leases);
+        let locks = lock::check(&facts.leases, &facts.history);
+        self.judged("locks", Verdict::SafetyViolation, &locks);
     }
 
     fn convergence(&mut self, facts: &Facts) {

@@ -190,6 +190,10 @@ pub enum Workload {
     Kv(KvWorkload),
     /// Compactions of the history.
     Compact(CompactWorkload),
+    /// Leases and keys on them.
+    Lease(LeaseWorkload),
+    /// Contention for locks.
+    Lock(LockWorkload),
 }
 
 impl Workload {
@@ -198,6 +202,8 @@ impl Workload {
         match self {
             Workload::Kv(_) => "kv",
             Workload::Compact(_) => "compact",
+            Workload::Lease(_) => "lease",
+            Workload::Lock(_) => "lock",
         }
     }
 }
@@ -259,6 +265,58 @@ pub struct CompactWorkload {
     pub keep: u64,
     /// When the client gives up on one.
     pub timeout: Duration,
+}
+
+/// Clients that grant leases, hang keys on them, and renew, revoke or abandon them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// The least TTL, seconds.
+    pub ttl: i64,
+    /// The mean time between two leases of a client.
+    pub pause: Duration,
+    /// When a client gives up on an operation.
+    pub timeout: Duration,
+}
+
+/// Clients that contend for locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// How many locks they share.
+    pub locks: u32,
+    /// The TTL of a holder's lease, seconds.
+    pub ttl: i64,
+    /// About how long a lock is held.
+    pub hold: Duration,
+    /// The mean time between two turns of a client.
+    pub pause: Duration,
+    /// When a client gives up on an operation, waiting for a lock included.
+    pub timeout: Duration,
+}
+
+impl Workload {
+    /// How many clients it has.
+    pub fn clients(&self) -> u32 {
+        match self {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) => 1,
+            Workload::Lease(workload) => workload.clients,
+            Workload::Lock(workload) => workload.clients,
+        }
+    }
+
+    /// When a client gives up on an operation.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Workload::Kv(workload) => workload.timeout,
+            Workload::Compact(workload) => workload.timeout,
+            Workload::Lease(workload) => workload.timeout,
+            Workload::Lock(workload) => workload.timeout,
+        }
+    }
 }
 
 /// Faults that a seed may add.

@@ -254,6 +254,8 @@ pub const EVENTS: &[Choice] = &[
         "outcome-unknown",
         "a client could not tell whether its write had happened",
     ),
+    choice("lease-expired", "a lease's time was up and it was removed"),
+    choice("lock-lost", "the holder of a lock lost it with its lease"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
 ];
 
@@ -437,12 +439,23 @@ const WORKLOAD_KIND: &[Choice] = &[
         "clients that put, get, range, delete, compare-and-swap and run transactions",
     ),
     choice("compact", "compacts the key-value history now and then"),
+    choice(
+        "lease",
+        "clients that grant leases, hang keys on them, renew, revoke and abandon them",
+    ),
+    choice(
+        "lock",
+        "clients that contend for locks and write under them",
+    ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
     "kind",
     Kind::Choice(WORKLOAD_KIND),
     "Which workload this is.",
 );
+
+const CLIENTS: Kind = Kind::Count { min: 1, max: 1024 };
+const TTL: Kind = Kind::Count { min: 2, max: 3600 };
 
 /// The kinds of `[[workload]]`.
 pub const WORKLOADS: &[Table] = &[
@@ -516,6 +529,67 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "1s",
                 "The client gives up on a compaction after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "lease",
+        doc: "Clients that grant leases, hang keys on them, renew them for a while and then revoke \
+              them or let them expire. Promises are judged in true time.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key("clients", CLIENTS, "8", "How many clients."),
+            key(
+                "ttl",
+                TTL,
+                "3",
+                "The least TTL, seconds; some leases get up to two more.",
+            ),
+            key(
+                "pause",
+                Kind::Duration,
+                "500ms",
+                "Mean time between two leases of a client.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "A client gives up on an operation after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "lock",
+        doc: "Clients that contend for locks through the Lock service and do fenced writes while \
+              they hold one. Some die with the lock, some oversleep their lease.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key("clients", CLIENTS, "8", "How many clients."),
+            key(
+                "locks",
+                Kind::Count { min: 1, max: 1024 },
+                "2",
+                "How many locks they share.",
+            ),
+            key("ttl", TTL, "4", "TTL of a holder's lease, seconds."),
+            key(
+                "hold",
+                Kind::Duration,
+                "300ms",
+                "About how long a lock is held.",
+            ),
+            key(
+                "pause",
+                Kind::Duration,
+                "200ms",
+                "Mean time between two turns of a client.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "6s",
+                "A client gives up on an operation, and on waiting for a lock, after this.",
             ),
         ]],
     },

@@ -7,8 +7,8 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix, Network,
-    PowerLoss, ServerFlags, Time, Unsynced, Workload,
+    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload, LockWorkload,
+    LostWrites, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -243,6 +243,20 @@ pub fn workload<'a>(
                 timeout,
             })
         }
+        "lease" => Workload::Lease(LeaseWorkload {
+            clients: small(fields.count("clients")?),
+            ttl: i64::from(small(fields.count("ttl")?)),
+            pause: fields.duration("pause")?,
+            timeout,
+        }),
+        "lock" => Workload::Lock(LockWorkload {
+            clients: small(fields.count("clients")?),
+            locks: small(fields.count("locks")?),
+            ttl: i64::from(small(fields.count("ttl")?)),
+            hold: fields.duration("hold")?,
+            pause: fields.duration("pause")?,
+            timeout,
+        }),
         other => unreachable!("`{other}` is no documented kind"),
     };
     Ok((fields, workload))

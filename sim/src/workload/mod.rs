@@ -7,9 +7,13 @@
 mod compact;
 mod convert;
 mod kv;
+mod lease;
+mod lock;
 mod recorder;
 
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;
+pub use lease::lease;
+pub use lock::lock;
 pub use recorder::{Recorder, Session};

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use vetcd::client::{CallError, Client};
 
 use super::convert::{self, Misfit};
-use crate::history::{Body, History, Operation, Outcome, Request};
+use crate::history::{
+    Body, History, LeaseOperation, LeaseOutcome, LeaseRequest, Operation, Outcome, Request,
+};
 
 /// Collects the operations of all clients of a run; clones write into the same book.
 #[derive(Clone)]
@@ -18,6 +20,7 @@ pub struct Recorder {
 #[derive(Default)]
 struct Book {
     operations: Vec<Operation>,
+    leases: Vec<LeaseOperation>,
     last_success_ns: Vec<u64>,
     misfits: Vec<String>,
 }
@@ -56,6 +59,11 @@ impl Recorder {
         History { operations }
     }
 
+    /// Takes every operation on leases and locks recorded so far.
+    pub fn take_lease_operations(&self) -> Vec<LeaseOperation> {
+        std::mem::take(&mut self.lock().leases)
+    }
+
     /// When each client was last answered, in virtual nanoseconds; 0 for never.
     pub fn last_success_ns(&self) -> Vec<u64> {
         self.lock().last_success_ns.clone()
@@ -84,6 +92,42 @@ impl Recorder {
             outcome: Outcome::Unknown("still under way when the run ended".to_owned()),
         });
         position
+    }
+
+    /// Begins an operation on a lease or lock. What it does to keys goes into the history of keys
+    /// as an operation of unknown outcome: the judges there need to know what may have happened.
+    fn invoke_lease(&self, client: u32, member: Option<u32>, request: &LeaseRequest) -> usize {
+        for effect in convert::effects_on_keys(request) {
+            self.invoke(client, member, &effect);
+        }
+        let invoked = (self.now_ns)();
+        let mut book = self.lock();
+        book.leases.push(LeaseOperation {
+            client,
+            member,
+            invoked,
+            returned: None,
+            request: request.clone(),
+            outcome: LeaseOutcome::Unknown("still under way when the run ended".to_owned()),
+        });
+        book.leases.len() - 1
+    }
+
+    fn finish_lease(&self, position: usize, outcome: LeaseOutcome) {
+        let now = (self.now_ns)();
+        let mut book = self.lock();
+        let operation = &mut book.leases[position];
+        if !matches!(outcome, LeaseOutcome::Unknown(_)) {
+            operation.returned = Some(now);
+        }
+        let (client, ok) = (
+            operation.client as usize,
+            matches!(outcome, LeaseOutcome::Ok(_)),
+        );
+        operation.outcome = outcome;
+        if ok {
+            book.last_success_ns[client] = now;
+        }
     }
 
     fn finish(&self, position: usize, outcome: Result<Outcome, Misfit>) -> Outcome {
@@ -125,6 +169,20 @@ impl Session {
         let position = self.recorder.invoke(self.client, member, request);
         let outcome = send(client, request).await;
         self.recorder.finish(position, outcome)
+    }
+
+    /// Sends a request about a lease or a lock through `client`, once, and records it.
+    pub async fn lease_call(&self, client: &mut Client, request: &LeaseRequest) -> LeaseOutcome {
+        let endpoint = client.endpoint();
+        let member = self.members.iter().find(|(address, _)| address == endpoint);
+        let member = member.map(|(_, number)| *number);
+        let position = self.recorder.invoke_lease(self.client, member, request);
+        let outcome = match convert::send_lease(client, request).await {
+            Ok(answer) => LeaseOutcome::Ok(answer),
+            Err(error) => convert::lease_failed(&error),
+        };
+        self.recorder.finish_lease(position, outcome.clone());
+        outcome
     }
 }
 

@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use crate::api::proto::vetcdpb::{PeerBatch, PeerHello};
 use crate::host::{Host, HostExt, Listener, Stream, TaskHandle};
 
+use super::calls::Calls;
 use super::frame::{self, MAX_PAYLOAD, Reader};
 use super::snapshots::{self, SnapshotStore};
 use super::{
-    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, CHANNEL_SNAPSHOT, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
+    ACKNOWLEDGE_EVERY, CHANNEL_CALLS, CHANNEL_SNAPSHOT, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
     PROTOCOL,
 };
 use crate::raft::Input;
@@ -32,6 +33,7 @@ pub struct Acceptor {
     identity: Identity,
     known: Arc<[u64]>,
     snapshots: Arc<SnapshotStore>,
+    calls: Arc<Calls>,
     inputs: mpsc::Sender<Input>,
     /// The newest raft channel of each peer: a new one ends the old, which may be half open.
     current: Arc<Mutex<BTreeMap<u64, TaskHandle>>>,
@@ -44,6 +46,7 @@ impl Acceptor {
         identity: Identity,
         known: Arc<[u64]>,
         snapshots: Arc<SnapshotStore>,
+        calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
     ) -> Acceptor {
         Acceptor {
@@ -51,6 +54,7 @@ impl Acceptor {
             identity,
             known,
             snapshots,
+            calls,
             inputs,
             current: Arc::default(),
             slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
@@ -105,6 +109,9 @@ impl Acceptor {
         if hello.channel == CHANNEL_SNAPSHOT {
             return snapshots::receive(&self.host, reader, &self.snapshots, &self.inputs).await;
         }
+        if hello.channel == CHANNEL_CALLS {
+            return self.calls.answer(reader).await;
+        }
         let receiver = Receiver {
             host: self.host.clone(),
             from: hello.from_member,
@@ -149,7 +156,7 @@ impl Acceptor {
                 "member {:x} is not part of this cluster",
                 hello.from_member
             ))
-        } else if hello.channel != CHANNEL_RAFT && hello.channel != CHANNEL_SNAPSHOT {
+        } else if hello.channel > CHANNEL_CALLS {
             Some(format!("unknown channel {}", hello.channel))
         } else {
             None

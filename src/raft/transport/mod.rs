@@ -8,6 +8,7 @@
 //! their own, so that they never delay a heartbeat.
 
 mod accept;
+mod calls;
 mod dial;
 mod frame;
 mod snapshots;
@@ -25,6 +26,7 @@ use crate::host::{Host, Listener, TaskHandle};
 use super::Input;
 use super::convert::message_to_wire;
 
+pub use calls::{Answering, Calls};
 pub use snapshots::SnapshotStore;
 
 /// Version of the peer protocol, first thing in every handshake.
@@ -33,6 +35,8 @@ const PROTOCOL: u32 = 1;
 const CHANNEL_RAFT: u32 = 0;
 /// Channel number of a snapshot in [`vetcdpb::PeerHello`].
 const CHANNEL_SNAPSHOT: u32 = 1;
+/// Channel number of calls in [`vetcdpb::PeerHello`].
+const CHANNEL_CALLS: u32 = 2;
 /// How many batches wait for one peer before they are dropped.
 const QUEUE_BATCHES: usize = 256;
 /// Limit for connecting and shaking hands.
@@ -85,6 +89,7 @@ impl Transport {
         peers: Vec<PeerAddress>,
         listeners: Vec<Box<dyn Listener>>,
         snapshots: Arc<SnapshotStore>,
+        calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
     ) -> Transport {
         let known: Arc<[u64]> = peers.iter().map(|peer| peer.member_id).collect();
@@ -95,6 +100,7 @@ impl Transport {
                 identity,
                 known.clone(),
                 snapshots.clone(),
+                calls.clone(),
                 inputs.clone(),
             );
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));

@@ -1,7 +1,7 @@
 //! Compiles the protocol definitions with a compiler written in Rust: no `protoc` is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const PROTOS: [&str; 3] = ["kv.proto", "rpc.proto", "vetcd.proto"];
+    const PROTOS: [&str; 4] = ["kv.proto", "rpc.proto", "vetcd.proto", "watch.proto"];
     const DIR: &str = "src/api/proto";
     println!("cargo::rerun-if-changed={DIR}");
     let descriptors = protox::compile(PROTOS, [DIR])?;

@@ -5,10 +5,11 @@ mod error;
 mod kv;
 mod maintenance;
 pub mod serve;
+pub mod watch;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::watch as signal;
 
 use crate::host::{Host, Listener};
 use crate::server::Server;
@@ -38,7 +39,7 @@ pub async fn serve_clients(
     listener: Box<dyn Listener>,
     server: Arc<Server>,
     limits: Limits,
-    stop: watch::Receiver<bool>,
+    stop: signal::Receiver<bool>,
 ) {
     let receive = limits.receive_bytes;
     let kv = KvServer::new(kv::KvService::new(server.clone()))
@@ -46,11 +47,13 @@ pub async fn serve_clients(
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::ClusterService::new(server.clone()))
         .max_decoding_message_size(receive);
+    let watch = watch::WatchService::new(server.clone(), receive);
     let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
         .add_service(cluster)
         .add_service(maintenance)
+        .add_service(watch)
         .prepare();
     serve::serve(host, listener, routes, limits.serve, stop).await;
 }

@@ -164,6 +164,15 @@ impl State {
         self.keys.get(key)?.visible_at(revision)
     }
 
+    /// The records of `key` with a main revision of at least `revision`, oldest first; as complete
+    /// as [`State::records_from`].
+    pub fn versions_from(&self, key: &[u8], revision: i64) -> impl Iterator<Item = &Arc<Record>> {
+        let history = self.keys.get(key);
+        history
+            .into_iter()
+            .flat_map(move |history| history.from(revision))
+    }
+
     /// Whether a put may attach `lease`.
     fn lease_exists(&self, lease: i64) -> bool {
         self.known_leases.contains(&lease)

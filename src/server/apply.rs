@@ -19,6 +19,7 @@ use crate::host::{Event, Host, HostExt};
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
+use crate::watch::Hub;
 
 use super::board::Board;
 use super::waiters::{Outcome, Waiters};
@@ -82,6 +83,7 @@ pub struct Applier {
     pub raft: raft::Handle,
     pub applies: mpsc::UnboundedReceiver<Apply>,
     pub published: Arc<Board>,
+    pub watches: Arc<Hub>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
 }
@@ -189,15 +191,19 @@ impl Applier {
             term: entry.term,
             checksum: crc32c::crc32c(&entry.data),
         });
-        self.current.index = entry.index;
-        self.current.term = entry.term;
-        progress.uncommitted += 1;
-        if entry.data.is_empty() {
-            return Ok(());
-        }
-        let index = entry.index;
+        let (index, empty) = (entry.index, entry.data.is_empty());
         let request = LogRequest::decode(entry.data)
             .map_err(|source| Error::Undecodable { index, source })?;
+        if matches!(request.request, Some(Request::Compaction(_))) {
+            // Watches are told of everything before any of it is removed.
+            self.publish();
+        }
+        self.current.index = index;
+        self.current.term = entry.term;
+        progress.uncommitted += 1;
+        if empty {
+            return Ok(());
+        }
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
         let outcome = self.execute(request.request);
@@ -236,6 +242,7 @@ impl Applier {
 
     fn publish(&self) {
         self.published.publish(self.current.clone());
+        self.watches.publish(&self.current.state);
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.
@@ -296,7 +303,8 @@ impl Applier {
             members: super::Members::from_wire(meta.members),
             state,
         };
-        self.publish();
+        self.published.publish(self.current.clone());
+        self.watches.replace(&self.current.state);
         self.host.observe(Event::SnapshotInstalled { index });
         tracing::info!(index, term, "installed a snapshot");
         Ok(())

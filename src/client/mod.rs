@@ -7,6 +7,7 @@
 
 mod channel;
 mod failure;
+pub mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::host::quiet::QuietSleep;
 
 pub use channel::{Channel, ChannelBody, ConnectError, TransportError};
 pub use failure::{CallError, FailureClass, classify};
+pub use watch::WatchStream;
 
 /// The generated KV client on a [`Channel`].
 pub type KvClient = pb::kv_client::KvClient<Channel>;

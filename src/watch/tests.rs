@@ -263,10 +263,7 @@ fn a_compaction_takes_events_from_those_far_behind_alone() {
     let compacted = pairs(&[("compacted", rig.state.revision())]);
     assert_eq!(
         rig.drain(stream),
-        [
-            (id, compacted.clone()),
-            (exact, compacted)
-        ]
+        [(id, compacted.clone()), (exact, compacted)]
     );
     assert_eq!(rig.hub.counters().watchers, 0);
 }

@@ -295,6 +295,21 @@ impl Etcdctl {
         }
     }
 
+    /// Starts a command that does not end by itself; its output is piped.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(&self.program)
+            .env_clear()
+            .env("ETCDCTL_API", "3")
+            .arg("--endpoints")
+            .arg(&self.endpoints)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs a command that must succeed and returns what it printed, without the last line's end.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let printed = self.run(arguments);

@@ -14,6 +14,7 @@
 //! | [`loss`] | no acknowledged write is lost beyond what the durability setting allows |
 //! | [`after_loss`] | what remains after an allowed loss is strictly serializable |
 //! | [`convergence`] | all members hold the same store in the end |
+//! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
 
 use std::fmt;
@@ -31,6 +32,7 @@ pub mod search;
 pub mod serializable_reads;
 mod store;
 pub mod strict_serializability;
+pub mod watch;
 
 pub use counterexample::{Counterexample, Witness};
 pub use known_order::{KnownOrder, Record};

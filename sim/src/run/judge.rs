@@ -10,9 +10,9 @@ use super::facts::Facts;
 use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
 use crate::check::{self, Verdict as Judgement};
-use crate::check::{after_loss, convergence, serializable_reads, strict_serializability};
+use crate::check::{after_loss, convergence, serializable_reads, strict_serializability, watch};
 use crate::cluster::member_config;
-use crate::history::{Body, History, Outcome, Request};
+use crate::history::{Body, History, News, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -35,6 +35,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.answers(facts);
     checks.lost_writes(facts, &promise, &mut result.lost_writes);
     checks.history(&facts.history, facts, &promise);
+    checks.watches(&facts.history, facts, &promise);
     checks.convergence(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
@@ -49,6 +50,7 @@ pub fn judge_history(history: &History) -> JudgedHistory {
     let facts = Facts::default();
     let mut checks = Checks::default();
     checks.history(history, &facts, &Promised::default());
+    checks.watches(history, &facts, &Promised::default());
     JudgedHistory {
         operations: count(history),
         checks: checks.results,
@@ -132,6 +134,13 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
             *first = returned.min(*first);
         }
     }
+    for watch in &facts.history.watches {
+        let mut served = watch.responses.iter();
+        if let Some(heard) = served.find(|r| r.at >= ended && !matches!(r.news, News::Ended(_))) {
+            let first = first_served.entry(watch.client).or_insert(heard.at);
+            *first = heard.at.min(*first);
+        }
+    }
     let every_client = first_served.len() == facts.recovery.served_ns.len();
     let last = first_served.into_values().max()?;
     every_client.then(|| nanos(last - ended))
@@ -140,7 +149,19 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
 fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let mut reached: Vec<String> = facts.reached.clone();
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
+    let watches = &facts.history.watches;
+    let shown = watches.iter().flat_map(|watch| &watch.responses);
     let found = [
+        (
+            "watch-resumed",
+            watches.iter().any(|watch| watch.resumes.is_some()),
+        ),
+        (
+            "watch-compacted",
+            shown
+                .clone()
+                .any(|r| matches!(r.news, News::Cancelled { compacted, .. } if compacted > 0)),
+        ),
         ("compacted", facts.history.operations.iter().any(compacted)),
         ("outcome-unknown", result.operations.unknown > 0),
         (
@@ -435,6 +456,23 @@ impl Checks {
         };
         let reads = serializable_reads::check(&history, &certificate, &options);
         self.judged("serializable-reads", Verdict::SafetyViolation, &reads);
+    }
+
+    fn watches(&mut self, history: &History, facts: &Facts, promised: &Promised) {
+        if history.watches.is_empty() {
+            return;
+        }
+        let losses: Vec<u64> = match promised.promise {
+            Promise::NeverLost => Vec::new(),
+            _ => promised.power_losses.iter().map(|loss| loss.at).collect(),
+        };
+        let options = watch::Options {
+            known_order: facts.known_order.as_ref(),
+            losses: &losses,
+            settled: facts.watches_settled_ns,
+        };
+        let judgement = watch::check(history, &options);
+        self.judged("watch", Verdict::SafetyViolation, &judgement);
     }
 
     fn convergence(&mut self, facts: &Facts) {

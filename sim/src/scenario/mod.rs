@@ -190,6 +190,8 @@ pub enum Workload {
     Kv(KvWorkload),
     /// Compactions of the history.
     Compact(CompactWorkload),
+    /// Watches of the keys that `kv` writes.
+    Watch(WatchWorkload),
 }
 
 impl Workload {
@@ -198,6 +200,25 @@ impl Workload {
         match self {
             Workload::Kv(_) => "kv",
             Workload::Compact(_) => "compact",
+            Workload::Watch(_) => "watch",
+        }
+    }
+
+    /// How many clients it has.
+    pub fn clients(&self) -> u32 {
+        match self {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) => 1,
+            Workload::Watch(workload) => workload.clients,
+        }
+    }
+
+    /// When a client gives up on an answer.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Workload::Kv(workload) => workload.timeout,
+            Workload::Compact(workload) => workload.timeout,
+            Workload::Watch(workload) => workload.timeout,
         }
     }
 }
@@ -258,6 +279,25 @@ pub struct CompactWorkload {
     /// Revisions kept before the newest.
     pub keep: u64,
     /// When the client gives up on one.
+    pub timeout: Duration,
+}
+
+/// Clients that watch, one stream each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// Watches of a client's stream.
+    pub watches: u32,
+    /// How many keys there are to watch.
+    pub keys: u32,
+    /// Time between a client's requests for progress.
+    pub progress: Duration,
+    /// How many of the clients stop reading now and then.
+    pub slow: u32,
+    /// For how long they do.
+    pub slow_for: Duration,
+    /// When a client gives up on a silent stream and goes on elsewhere.
     pub timeout: Duration,
 }
 

@@ -255,6 +255,14 @@ pub const EVENTS: &[Choice] = &[
         "a client could not tell whether its write had happened",
     ),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
+    choice(
+        "watch-resumed",
+        "a client went on with a watch on another stream",
+    ),
+    choice(
+        "watch-compacted",
+        "a watch was cancelled because the past it wanted was compacted",
+    ),
 ];
 
 /// The keys of `[cluster]`.
@@ -437,6 +445,10 @@ const WORKLOAD_KIND: &[Choice] = &[
         "clients that put, get, range, delete, compare-and-swap and run transactions",
     ),
     choice("compact", "compacts the key-value history now and then"),
+    choice(
+        "watch",
+        "clients that watch the keys of `kv` and resume after every failure",
+    ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
     "kind",
@@ -516,6 +528,60 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "1s",
                 "The client gives up on a compaction after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "watch",
+        doc: "Clients that watch single keys, ranges and everything that `kv` writes, with and \
+              without previous values, filters and fragments. A stream that breaks or falls silent \
+              is resumed at another member, right behind what was seen.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "clients",
+                Kind::Count { min: 1, max: 1024 },
+                "4",
+                "How many clients, one stream each.",
+            ),
+            key(
+                "watches",
+                Kind::Count { min: 1, max: 64 },
+                "4",
+                "Watches on each stream.",
+            ),
+            key(
+                "keys",
+                Kind::Count {
+                    min: 1,
+                    max: 1_000_000,
+                },
+                "16",
+                "How many keys there are to watch; as many as `kv` has.",
+            ),
+            key(
+                "progress",
+                Kind::Duration,
+                "500ms",
+                "Time between a client's requests for progress.",
+            ),
+            key(
+                "slow",
+                Kind::Count { min: 0, max: 1024 },
+                "0",
+                "How many of the clients stop reading now and then.",
+            ),
+            key(
+                "slow-for",
+                Kind::Duration,
+                "5s",
+                "For how long they stop reading.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "A client leaves a stream that is silent for this long.",
             ),
         ]],
     },

@@ -8,8 +8,10 @@ mod compact;
 mod convert;
 mod kv;
 mod recorder;
+mod watch;
 
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;
 pub use recorder::{Recorder, Sample, Session};
+pub use watch::watch;

@@ -483,3 +483,59 @@ async fn etcdctl_watches() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_stalls_nobody_and_misses_nothing() {
+    let (_members, mut client) = single().await;
+    let mut reader = process_client(&_members);
+    let mut sleeper = process_client(&_members);
+    let mut quick = reader.watch(create(one("k")), false).await.unwrap();
+    let mut slow = sleeper.watch(create(one("k")), false).await.unwrap();
+    next(&mut quick).await;
+    next(&mut slow).await;
+    // More than the connection's windows and the server's buffers hold.
+    const WRITES: i64 = 40;
+    let value = "v".repeat(1 << 19);
+    for revision in 2..2 + WRITES {
+        assert_eq!(put(&mut client, "k", &value).await, revision);
+        let got = next(&mut quick).await;
+        assert_eq!(got.header.unwrap().revision, revision);
+    }
+    let all = gather(&mut slow, WRITES as usize).await;
+    let revisions: Vec<i64> = all.into_iter().map(|event| event.3).collect();
+    assert_eq!(revisions, (2..2 + WRITES).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_too_late_is_told_what_it_missed() {
+    if on_etcd() {
+        return; // It keeps what it has queued, however much that is.
+    }
+    let (_members, mut client) = single().await;
+    let mut sleeper = process_client(&_members);
+    let mut slow = sleeper.watch(create(one("k")), false).await.unwrap();
+    next(&mut slow).await;
+    const WRITES: i64 = 60;
+    let value = "v".repeat(1 << 20);
+    for revision in 2..2 + WRITES {
+        assert_eq!(put(&mut client, "k", &value).await, revision);
+    }
+    compact(&mut client, 1 + WRITES).await;
+    let mut expected = 2;
+    let gone = loop {
+        let response = next(&mut slow).await;
+        if response.canceled {
+            break response;
+        }
+        for event in events(&response) {
+            assert_eq!(event.3, expected, "in order and without a gap");
+            expected += 1;
+        }
+    };
+    assert_eq!(gone.compact_revision, 1 + WRITES);
+    assert!((2..1 + WRITES).contains(&expected), "{expected}");
+}
+
+fn process_client(members: &[Member]) -> Client {
+    client(&[&members[0].place])
+}

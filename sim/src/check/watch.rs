@@ -253,9 +253,11 @@ impl Epochs {
         same.then_some(epoch)
     }
 
-    /// The epoch that the whole watch lies in.
+    /// The epoch in which the watch was opened and everything reached it.
     fn of(&self, watch: &Watch) -> Option<usize> {
-        let last = watch.responses.last().map_or(watch.opened, |r| r.at);
+        let mut told = watch.responses.iter().rev();
+        let last = told.find(|r| !matches!(r.news, News::Ended(_)));
+        let last = last.map_or(watch.opened, |r| r.at);
         self.within(watch.opened, last)
     }
 }

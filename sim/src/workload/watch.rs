@@ -68,6 +68,8 @@ struct Place {
     next: i64,
     /// Its record, while it is open; what comes for a watch that is not is left aside.
     open: Option<u64>,
+    /// Whether the server has said that it is there: before, the stream's progress is not its own.
+    created: bool,
     /// The record that it goes on from.
     before: Option<u64>,
 }
@@ -100,6 +102,7 @@ impl Place {
             next: request.start,
             request,
             open: None,
+            created: false,
             before: None,
         }
     }
@@ -197,6 +200,7 @@ impl Reader<'_> {
             watch_id: index as i64 + 1,
             fragment: request.fragment,
         };
+        place.created = false;
         place.open = Some(self.session.watch(endpoint, request));
         create(asked)
     }
@@ -222,7 +226,7 @@ impl Reader<'_> {
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
         if response.watch_id == -1 && !response.created {
             for place in self.places.iter_mut() {
-                if let Some(id) = place.open {
+                if let Some(id) = place.open.filter(|_| place.created) {
                     self.session.news(id, revision, News::Progress);
                     place.saw(revision);
                 }
@@ -256,6 +260,7 @@ impl Reader<'_> {
             return stream.send(request).await;
         }
         if response.created {
+            place.created = true;
             self.session.news(id, revision, News::Created);
             if place.next == 0 {
                 place.saw(revision);

@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "lock.proto",
         "election.proto",
         "vetcd.proto",
+        "watch.proto",
     ];
     const DIR: &str = "src/api/proto";
     println!("cargo::rerun-if-changed={DIR}");

@@ -3,7 +3,7 @@
 //! The map, in the order a write travels: [`api`] (gRPC services) → [`server`] (propose, apply,
 //! linearizable read) → [`raft`] (consensus and peer transport) → [`wal`] (the write-ahead log) →
 //! [`mvcc`] (revisions, pure) → [`backend`] (the store on disk) and [`snapshot`] (the store as a
-//! stream). Everything that touches the outside goes through [`host`], so that the testbed can run
+//! stream). [`watch`] tells clients what was written. Everything that touches the outside goes through [`host`], so that the testbed can run
 //! this same code on a virtual clock, a simulated network and a simulated disk.
 
 #![warn(missing_docs)]
@@ -20,3 +20,4 @@ pub mod raft;
 pub mod server;
 pub mod snapshot;
 pub mod wal;
+pub mod watch;

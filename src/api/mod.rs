@@ -8,10 +8,11 @@ mod lease;
 mod lock;
 mod maintenance;
 pub mod serve;
+pub mod watch;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::watch as signal;
 
 use crate::host::{Host, Listener};
 use crate::server::Server;
@@ -44,7 +45,7 @@ pub async fn serve_clients(
     listener: Box<dyn Listener>,
     server: Arc<Server>,
     limits: Limits,
-    stop: watch::Receiver<bool>,
+    stop: signal::Receiver<bool>,
 ) {
     let receive = limits.receive_bytes;
     let kv = KvServer::new(kv::KvService::new(server.clone()))
@@ -60,6 +61,7 @@ pub async fn serve_clients(
     let election = ElectionServer::new(election::ElectionService::new(server.clone()))
         .max_decoding_message_size(receive)
         .max_encoding_message_size(usize::MAX);
+    let watch = watch::WatchService::new(server.clone(), receive);
     let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
@@ -68,6 +70,7 @@ pub async fn serve_clients(
         .add_service(lock)
         .add_service(election)
         .add_service(maintenance)
+        .add_service(watch)
         .prepare();
     serve::serve(host, listener, routes, limits.serve, stop).await;
 }

@@ -8,6 +8,7 @@
 mod channel;
 mod failure;
 mod leases;
+pub mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::host::quiet::QuietSleep;
 pub use channel::{Channel, ChannelBody, ConnectError, TransportError};
 pub use failure::{CallError, FailureClass, classify};
 pub use leases::{LeaseClient, LockClient, lease, lock};
+pub use watch::WatchStream;
 
 /// The generated KV client on a [`Channel`].
 pub type KvClient = pb::kv_client::KvClient<Channel>;

@@ -110,6 +110,10 @@ pub struct Config {
     )]
     pub max_request_bytes: usize,
 
+    /// Time between the progress notices that a quiet watch asked for, 100ms at least.
+    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    pub watch_progress_notify_interval: Duration,
+
     /// Largest size of the store, bytes, 0 for etcd's default. Accepted; not enforced yet.
     #[arg(
         help_heading = "Member",

@@ -35,6 +35,8 @@ const ELECTION_TIMEOUT_MAX: u64 = 50_000;
 const REQUEST_ENVELOPE_BYTES: usize = 512 * 1024;
 /// The largest `--max-request-bytes`: lengths inside the log and on the wire stay below 2³¹.
 const REQUEST_BYTES_MAX: usize = 1 << 30;
+/// The shortest time between progress notices (etcd's own minimum).
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// What etcd takes where a flag is 0.
 const BATCH_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 /// What etcd takes where a flag is 0.
@@ -182,6 +184,13 @@ impl Config {
             return invalid(format!(
                 "--election-timeout ({election} ms) must be at least 5 times --heartbeat-interval \
                  ({heartbeat} ms)"
+            ));
+        }
+        let interval = self.watch_progress_notify_interval;
+        if interval < PROGRESS_INTERVAL_MIN {
+            return invalid(format!(
+                "--watch-progress-notify-interval ({interval:?}) must be at least \
+                 {PROGRESS_INTERVAL_MIN:?}"
             ));
         }
         for (flag, value, least, most) in [

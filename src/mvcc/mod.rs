@@ -167,6 +167,15 @@ impl State {
         self.keys.get(key)?.after(revision)
     }
 
+    /// The records of `key` with a main revision of at least `revision`, oldest first; as complete
+    /// as [`State::records_from`].
+    pub fn versions_from(&self, key: &[u8], revision: i64) -> impl Iterator<Item = &Arc<Record>> {
+        let history = self.keys.get(key);
+        history
+            .into_iter()
+            .flat_map(move |history| history.from(revision))
+    }
+
     /// Adds a record to both maps. It must be the newest of all.
     fn append(&mut self, record: Record) {
         self.attach(&record);

@@ -11,8 +11,7 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::proto::etcdserverpb::{LeaseGrantResponse, ResponseHeader};
-use crate::api::proto::vetcdpb::{LeaseCheckpoints, LeaseExpiry, LogRequest, log_request::Request};
+use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
 use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;
@@ -21,6 +20,7 @@ use crate::lease;
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
+use crate::watch::Hub;
 
 use super::apply_lease::LeaseEvent;
 use super::board::Board;
@@ -86,6 +86,7 @@ pub struct Applier {
     pub raft: raft::Handle,
     pub applies: mpsc::UnboundedReceiver<Apply>,
     pub published: Arc<Board>,
+    pub watches: Arc<Hub>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
     pub clock: Arc<lease::Clock>,
@@ -198,15 +199,19 @@ impl Applier {
             term: entry.term,
             checksum: crc32c::crc32c(&entry.data),
         });
-        self.current.index = entry.index;
-        self.current.term = entry.term;
-        progress.uncommitted += 1;
-        if entry.data.is_empty() {
-            return Ok(());
-        }
-        let index = entry.index;
+        let (index, empty) = (entry.index, entry.data.is_empty());
         let request = LogRequest::decode(entry.data)
             .map_err(|source| Error::Undecodable { index, source })?;
+        if matches!(request.request, Some(Request::Compaction(_))) {
+            // Watches are told of everything before any of it is removed.
+            self.publish();
+        }
+        self.current.index = index;
+        self.current.term = entry.term;
+        progress.uncommitted += 1;
+        if empty {
+            return Ok(());
+        }
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
         let outcome = self.execute(request.request, own);
@@ -255,6 +260,7 @@ impl Applier {
         self.published.publish(self.current.clone());
         self.news.published(&self.current.state, before);
         self.tell_clock();
+        self.watches.publish(&self.current.state);
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.
@@ -315,8 +321,10 @@ impl Applier {
             members: super::Members::from_wire(meta.members),
             state,
         };
-        self.publish();
+        self.published.publish(self.current.clone());
         self.news.replaced();
+        self.watches.replace(&self.current.state);
+        self.tell_clock();
         self.host.observe(Event::SnapshotInstalled { index });
         tracing::info!(index, term, "installed a snapshot");
         Ok(())

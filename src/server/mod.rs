@@ -34,6 +34,7 @@ use crate::defects::Defects;
 use crate::host::{Host, HostExt};
 use crate::mvcc::{self, State};
 use crate::raft;
+use crate::watch::{self as watches, Hub};
 
 use board::Board;
 pub use election::ElectionError;
@@ -149,6 +150,8 @@ pub struct Server {
     backend: watch::Receiver<Arc<Backend>>,
     next_id: AtomicU64,
     limits: Limits,
+    watches: Arc<Hub>,
+    watch_options: watches::Options,
     timeout: Duration,
     leases: lease::Timekeeper,
     calls: Arc<raft::Calls>,
@@ -279,6 +282,16 @@ impl Server {
     /// The host, for work that must not stall other requests.
     pub fn host(&self) -> &Arc<dyn Host> {
         &self.host
+    }
+
+    /// All watches of this member.
+    pub fn watches(&self) -> &Arc<Hub> {
+        &self.watches
+    }
+
+    /// How streams of watches behave.
+    pub fn watch_options(&self) -> watches::Options {
+        self.watch_options
     }
 
     /// The store on disk.

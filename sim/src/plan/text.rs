@@ -146,6 +146,15 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("pause", quote(format_duration(lock.pause)));
             out.key("timeout", quote(format_duration(lock.timeout)));
         }
+        Workload::Watch(watch) => {
+            out.key("clients", watch.clients);
+            out.key("watches", watch.watches);
+            out.key("keys", watch.keys);
+            out.key("progress", quote(format_duration(watch.progress)));
+            out.key("slow", watch.slow);
+            out.key("slow-for", quote(format_duration(watch.slow_for)));
+            out.key("timeout", quote(format_duration(watch.timeout)));
+        }
     }
 }
 

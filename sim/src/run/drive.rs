@@ -13,13 +13,13 @@ use crate::check::{KnownOrder, Record};
 use crate::cluster::{Cluster, member_config};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
-use crate::history::{LeaseHistory, Operation, Outcome};
+use crate::history::{LeaseHistory, News, Operation, Outcome};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
-use crate::workload::{Recorder, compact, kv, lease, lock};
+use crate::workload::{Recorder, compact, kv, lease, lock, watch};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
 };
@@ -28,6 +28,8 @@ use crate::world::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long members may take, once clients have stopped, until all have applied the same log.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
+/// Beside its time-outs, how long a watch may take to see what was written before.
+const WATCH_GRACE: Duration = Duration::from_secs(2);
 /// Length of the run that warms the process up.
 const WARM_UP: Duration = Duration::from_secs(3);
 
@@ -95,10 +97,20 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     inject(&world, &plan, &injector, run_for, &mut facts).await;
     facts.safety_ended_ns = world.now_ns();
     facts.recovery = recover(&world, &plan, &cluster, &observer, &recorder, &facts.faults).await;
-    for client in clients {
+    let (watchers, writers): (Vec<_>, Vec<_>) =
+        clients.into_iter().partition(|(_, watches)| *watches);
+    for (client, _) in writers {
         world.crash(client);
     }
     facts.recovery.converged_ns = converge(&world, &cluster).await;
+    if !watchers.is_empty() {
+        world.sleep(watch_settling(&plan)).await;
+        facts.watches_settled_ns = facts.recovery.converged_ns.map(|_| world.now_ns());
+        world.sleep(WATCH_GRACE).await;
+    }
+    for (client, _) in watchers {
+        world.crash(client);
+    }
     audit(&cluster, &mut facts);
 
     facts.ended_ns = world.now_ns();
@@ -128,12 +140,21 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
 
 fn recorder(world: &World) -> Recorder {
     let (clock, trace) = (world.clone(), world.trace().clone());
+    let news_trace = trace.clone();
     Recorder::new(
         move || clock.now_ns(),
         move |operation| {
             trace.note(None, "operation", &fingerprint(operation));
         },
     )
+    .noting_news(move |id, response| {
+        let count = match &response.news {
+            News::Events { events, .. } => events.len() as u64,
+            _ => 0,
+        };
+        let words = [id, response.revision as u64, count].map(u64::to_le_bytes);
+        news_trace.note(None, "watch", words.as_flattened());
+    })
 }
 
 /// Tells operations apart: who, when, and the outcome with its revision.
@@ -163,7 +184,7 @@ fn start_clients(
     plan: &Plan,
     cluster: &Cluster,
     recorder: &Recorder,
-) -> Vec<NodeId> {
+) -> Vec<(NodeId, bool)> {
     let mut nodes = Vec::new();
     for planned in &plan.workloads {
         for position in 0..planned.workload.clients() {
@@ -199,12 +220,27 @@ fn start_clients(
                     Workload::Lock(workload) => {
                         Box::pin(lock(host, workload, number, random, client, session))
                     }
+                    Workload::Watch(workload) => {
+                        Box::pin(watch(host, workload, position, random, client, session))
+                    }
                 }
             });
-            nodes.push(node);
+            nodes.push((node, matches!(planned.workload, Workload::Watch(_))));
         }
     }
     nodes
+}
+
+/// How long watches are given, once all is quiet, to leave dead streams and see everything.
+fn watch_settling(plan: &Plan) -> Duration {
+    let needed = plan
+        .workloads
+        .iter()
+        .filter_map(|planned| match &planned.workload {
+            Workload::Watch(watch) => Some(2 * watch.timeout + watch.slow_for + WATCH_GRACE),
+            _ => None,
+        });
+    needed.max().unwrap_or_default()
 }
 
 enum Step {

@@ -67,6 +67,9 @@ pub struct Facts {
     pub members: Vec<MemberState>,
     /// The store's own record of revisions, from the member that has come furthest.
     pub known_order: Option<KnownOrder>,
+    /// When watches had had the time to see everything, after all members had applied the same
+    /// log, in virtual nanoseconds.
+    pub watches_settled_ns: Option<u64>,
     /// Syncs of all members' disks.
     pub syncs: u64,
     /// When the safety phase ended, in virtual nanoseconds.

@@ -11,10 +11,10 @@ use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
 use crate::check::{self, Verdict as Judgement};
 use crate::check::{
-    after_loss, convergence, lease, lock, serializable_reads, strict_serializability,
+    after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
 };
 use crate::cluster::member_config;
-use crate::history::{Body, History, Outcome, Request};
+use crate::history::{Body, History, News, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -38,6 +38,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.lost_writes(facts, &promise, &mut result.lost_writes);
     checks.history(&facts.history, facts, &promise);
     checks.leases(plan, facts);
+    checks.watches(&facts.history, facts, &promise);
     checks.convergence(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
@@ -52,6 +53,7 @@ pub fn judge_history(history: &History) -> JudgedHistory {
     let facts = Facts::default();
     let mut checks = Checks::default();
     checks.history(history, &facts, &Promised::default());
+    checks.watches(history, &facts, &Promised::default());
     JudgedHistory {
         operations: count(history),
         checks: checks.results,
@@ -135,6 +137,13 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
             *first = returned.min(*first);
         }
     }
+    for watch in &facts.history.watches {
+        let mut served = watch.responses.iter();
+        if let Some(heard) = served.find(|r| r.at >= ended && !matches!(r.news, News::Ended(_))) {
+            let first = first_served.entry(watch.client).or_insert(heard.at);
+            *first = heard.at.min(*first);
+        }
+    }
     let every_client = first_served.len() == facts.recovery.served_ns.len();
     let last = first_served.into_values().max()?;
     every_client.then(|| nanos(last - ended))
@@ -143,7 +152,19 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
 fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let mut reached: Vec<String> = facts.reached.clone();
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
+    let watches = &facts.history.watches;
+    let shown = watches.iter().flat_map(|watch| &watch.responses);
     let found = [
+        (
+            "watch-resumed",
+            watches.iter().any(|watch| watch.resumes.is_some()),
+        ),
+        (
+            "watch-compacted",
+            shown
+                .clone()
+                .any(|r| matches!(r.news, News::Cancelled { compacted, .. } if compacted > 0)),
+        ),
         ("compacted", facts.history.operations.iter().any(compacted)),
         ("outcome-unknown", result.operations.unknown > 0),
         (
@@ -488,6 +509,23 @@ impl Checks {
         self.judged("leases", Verdict::SafetyViolation, &leases);
         let locks = lock::check(&facts.leases, &facts.history);
         self.judged("locks", Verdict::SafetyViolation, &locks);
+    }
+
+    fn watches(&mut self, history: &History, facts: &Facts, promised: &Promised) {
+        if history.watches.is_empty() {
+            return;
+        }
+        let losses: Vec<u64> = match promised.promise {
+            Promise::NeverLost => Vec::new(),
+            _ => promised.power_losses.iter().map(|loss| loss.at).collect(),
+        };
+        let options = watch::Options {
+            known_order: facts.known_order.as_ref(),
+            losses: &losses,
+            settled: facts.watches_settled_ns,
+        };
+        let judgement = watch::check(history, &options);
+        self.judged("watch", Verdict::SafetyViolation, &judgement);
     }
 
     fn convergence(&mut self, facts: &Facts) {

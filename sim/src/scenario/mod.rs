@@ -194,6 +194,8 @@ pub enum Workload {
     Lease(LeaseWorkload),
     /// Contention for locks.
     Lock(LockWorkload),
+    /// Watches of the keys that `kv` writes.
+    Watch(WatchWorkload),
 }
 
 impl Workload {
@@ -204,6 +206,29 @@ impl Workload {
             Workload::Compact(_) => "compact",
             Workload::Lease(_) => "lease",
             Workload::Lock(_) => "lock",
+            Workload::Watch(_) => "watch",
+        }
+    }
+
+    /// How many clients it has.
+    pub fn clients(&self) -> u32 {
+        match self {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) => 1,
+            Workload::Lease(workload) => workload.clients,
+            Workload::Lock(workload) => workload.clients,
+            Workload::Watch(workload) => workload.clients,
+        }
+    }
+
+    /// When a client gives up on an answer.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Workload::Kv(workload) => workload.timeout,
+            Workload::Compact(workload) => workload.timeout,
+            Workload::Lease(workload) => workload.timeout,
+            Workload::Lock(workload) => workload.timeout,
+            Workload::Watch(workload) => workload.timeout,
         }
     }
 }
@@ -297,26 +322,23 @@ pub struct LockWorkload {
     pub timeout: Duration,
 }
 
-impl Workload {
-    /// How many clients it has.
-    pub fn clients(&self) -> u32 {
-        match self {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-            Workload::Lease(workload) => workload.clients,
-            Workload::Lock(workload) => workload.clients,
-        }
-    }
-
-    /// When a client gives up on an operation.
-    pub fn timeout(&self) -> Duration {
-        match self {
-            Workload::Kv(workload) => workload.timeout,
-            Workload::Compact(workload) => workload.timeout,
-            Workload::Lease(workload) => workload.timeout,
-            Workload::Lock(workload) => workload.timeout,
-        }
-    }
+/// Clients that watch, one stream each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// Watches of a client's stream.
+    pub watches: u32,
+    /// How many keys there are to watch.
+    pub keys: u32,
+    /// Time between a client's requests for progress.
+    pub progress: Duration,
+    /// How many of the clients stop reading now and then.
+    pub slow: u32,
+    /// For how long they do.
+    pub slow_for: Duration,
+    /// When a client gives up on a silent stream and goes on elsewhere.
+    pub timeout: Duration,
 }
 
 /// Faults that a seed may add.

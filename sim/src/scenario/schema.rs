@@ -257,6 +257,14 @@ pub const EVENTS: &[Choice] = &[
     choice("lease-expired", "a lease's time was up and it was removed"),
     choice("lock-lost", "the holder of a lock lost it with its lease"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
+    choice(
+        "watch-resumed",
+        "a client went on with a watch on another stream",
+    ),
+    choice(
+        "watch-compacted",
+        "a watch was cancelled because the past it wanted was compacted",
+    ),
 ];
 
 /// The keys of `[cluster]`.
@@ -447,6 +455,10 @@ const WORKLOAD_KIND: &[Choice] = &[
         "lock",
         "clients that contend for locks and write under them",
     ),
+    choice(
+        "watch",
+        "clients that watch the keys of `kv` and resume after every failure",
+    ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
     "kind",
@@ -590,6 +602,60 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "6s",
                 "A client gives up on an operation, and on waiting for a lock, after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "watch",
+        doc: "Clients that watch single keys, ranges and everything that `kv` writes, with and \
+              without previous values, filters and fragments. A stream that breaks or falls silent \
+              is resumed at another member, right behind what was seen.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "clients",
+                Kind::Count { min: 1, max: 1024 },
+                "4",
+                "How many clients, one stream each.",
+            ),
+            key(
+                "watches",
+                Kind::Count { min: 1, max: 64 },
+                "4",
+                "Watches on each stream.",
+            ),
+            key(
+                "keys",
+                Kind::Count {
+                    min: 1,
+                    max: 1_000_000,
+                },
+                "16",
+                "How many keys there are to watch; as many as `kv` has.",
+            ),
+            key(
+                "progress",
+                Kind::Duration,
+                "500ms",
+                "Time between a client's requests for progress.",
+            ),
+            key(
+                "slow",
+                Kind::Count { min: 0, max: 1024 },
+                "0",
+                "How many of the clients stop reading now and then.",
+            ),
+            key(
+                "slow-for",
+                Kind::Duration,
+                "5s",
+                "For how long they stop reading.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "A client leaves a stream that is silent for this long.",
             ),
         ]],
     },

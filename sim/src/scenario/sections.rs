@@ -8,7 +8,7 @@ use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
     Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload, LockWorkload,
-    LostWrites, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced, Workload,
+    LostWrites, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -257,6 +257,24 @@ pub fn workload<'a>(
             pause: fields.duration("pause")?,
             timeout,
         }),
+        "watch" => {
+            let progress = fields.duration("progress")?;
+            if progress.is_zero() || progress >= timeout {
+                return Err(Problem::at(
+                    fields.place_of("progress"),
+                    "`progress` must be longer than zero and shorter than `timeout`",
+                ));
+            }
+            Workload::Watch(WatchWorkload {
+                clients: small(fields.count("clients")?),
+                watches: small(fields.count("watches")?),
+                keys: small(fields.count("keys")?),
+                progress,
+                slow: small(fields.count("slow")?),
+                slow_for: fields.duration("slow-for")?,
+                timeout,
+            })
+        }
         other => unreachable!("`{other}` is no documented kind"),
     };
     Ok((fields, workload))

@@ -10,6 +10,7 @@ mod kv;
 mod lease;
 mod lock;
 mod recorder;
+mod watch;
 
 pub use compact::compact;
 pub use convert::{key_value, range_body};
@@ -17,3 +18,4 @@ pub use kv::kv;
 pub use lease::lease;
 pub use lock::lock;
 pub use recorder::{Recorder, Session};
+pub use watch::watch;

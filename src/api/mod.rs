@@ -3,6 +3,7 @@
 mod cluster;
 mod error;
 mod kv;
+mod learner;
 mod maintenance;
 pub mod serve;
 
@@ -46,13 +47,14 @@ pub async fn serve_clients(
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::ClusterService::new(server.clone()))
         .max_decoding_message_size(receive);
-    let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
+    let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server.clone()))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
         .add_service(cluster)
         .add_service(maintenance)
         .prepare();
-    serve::serve(host, listener, routes, limits.serve, stop).await;
+    let gated = learner::Gate::new(routes, server);
+    serve::serve(host, listener, gated, limits.serve, stop).await;
 }
 
 /// Generated protocol types; the definitions are in `src/api/proto`.

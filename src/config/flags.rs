@@ -110,7 +110,8 @@ pub struct Config {
     )]
     pub max_request_bytes: usize,
 
-    /// Largest size of the store, bytes, 0 for etcd's default. Accepted; not enforced yet.
+    /// Size of the store beyond which writes are refused until space is made and the alarm is
+    /// disarmed, bytes: 0 for 2 GiB, negative for no limit.
     #[arg(
         help_heading = "Member",
         long,
@@ -194,6 +195,20 @@ pub struct Config {
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub pre_vote: bool,
 
+    /// Refuse changes of the membership that would endanger the quorum.
+    #[arg(help_heading = "Clustering", long, value_name = "BOOL", default_value = "true", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub strict_reconfig_check: bool,
+
+    /// Most learners the cluster may have at a time.
+    #[arg(
+        help_heading = "Clustering",
+        long,
+        value_name = "MEMBERS",
+        default_value_t = 1
+    )]
+    pub max_learners: u32,
+
     /// When the log is made durable: always, batch:TIME, interval:TIME or none [default: always].
     #[arg(help_heading = "Durability", long, value_name = "POLICY")]
     pub(super) wal_sync: Option<SyncPolicy>,
@@ -201,6 +216,12 @@ pub struct Config {
     /// How linearizable reads are confirmed: read-index.
     #[arg(help_heading = "Durability", long, value_name = "MODE", default_value = "read-index", value_parser = read_mode)]
     pub read_mode: ReadMode,
+
+    /// Make a cluster of this member alone from its data. Only after the other members are lost for
+    /// good: what they had and this member has not is gone.
+    #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub force_new_cluster: bool,
 
     /// Never sync the log: the same as --wal-sync none. A power loss may cost acknowledged writes.
     #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,

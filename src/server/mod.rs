@@ -5,11 +5,19 @@
 //! committed and applied; a linearizable read waits for a read index and reads the state last
 //! published; a serializable read takes that state as it is.
 
+mod alarms;
 mod apply;
 mod board;
 mod boot;
+mod counters;
+mod join;
+mod lone;
 mod members;
+mod reconfigure;
+mod refusal;
 mod run;
+mod state_hash;
+mod upkeep;
 mod waiters;
 
 use std::sync::Arc;
@@ -18,7 +26,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::vetcdpb::{self, log_request::Request};
@@ -29,9 +37,17 @@ use crate::host::{Host, HostExt};
 use crate::mvcc::{self, State};
 use crate::raft;
 
+pub use alarms::{Alarms, DEFAULT_QUOTA_BYTES};
+pub use apply::Sizes;
 use board::Board;
-pub use members::Members;
+pub use counters::Counters;
+pub use members::{Members, to_api};
+pub use reconfigure::Policy;
+pub use refusal::Refusal;
 pub use run::{Error, run};
+pub use state_hash::state_hash;
+pub use upkeep::DefragmentError;
+use upkeep::Order;
 use waiters::Waiters;
 
 /// Entries committed and not yet applied, beyond which new requests are refused.
@@ -50,6 +66,8 @@ pub struct Published {
     pub conf_state: vetcdpb::ConfState,
     /// The members as clients know them.
     pub members: Members,
+    /// The alarms that are on.
+    pub alarms: Alarms,
     /// Keys and values.
     pub state: State,
 }
@@ -67,6 +85,20 @@ impl Published {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             revision: self.state.revision(),
+            alarms: self.alarms.to_wire(),
+            removed_members: self.members.removed().collect(),
+        }
+    }
+
+    /// What a backend or a snapshot held.
+    pub fn restored(state: State, meta: vetcdpb::BackendMeta) -> Published {
+        Published {
+            index: meta.consistent_index,
+            term: meta.term,
+            conf_state: meta.conf_state.unwrap_or_default(),
+            members: Members::from_wire(meta.members).with_removed(meta.removed_members),
+            alarms: Alarms::from_wire(meta.alarms),
+            state,
         }
     }
 }
@@ -77,6 +109,9 @@ pub enum RequestError {
     /// The store refuses it: nothing happened.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// The cluster or its state does not allow it: nothing happened.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It is larger than `--max-request-bytes`: nothing happened.
     #[error("etcdserver: request is too large")]
     TooLarge,
@@ -104,6 +139,10 @@ pub enum Response {
     Compaction,
     /// To a member's publication of its attributes.
     MemberAttributes,
+    /// To a change of the membership: the members after it.
+    Members(Members),
+    /// To a request about alarms: those it concerns.
+    Alarms(Vec<pb::AlarmMember>),
 }
 
 /// What every request may not exceed.
@@ -127,6 +166,13 @@ pub struct Server {
     next_id: AtomicU64,
     limits: Limits,
     timeout: Duration,
+    tick: Duration,
+    policy: Policy,
+    /// The most the store may hold (bytes).
+    quota: Option<u64>,
+    sizes: Arc<Sizes>,
+    orders: mpsc::Sender<Order>,
+    counters: Counters,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
@@ -134,6 +180,19 @@ pub struct Server {
 impl Server {
     /// Proposes `request` and waits until this member has applied it.
     pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(request, raft::Handle::propose).await
+    }
+
+    /// Proposes a change of the membership, which raft has to know of.
+    async fn propose_change(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(request, raft::Handle::propose_change).await
+    }
+
+    async fn propose_as(
+        &self,
+        request: Request,
+        hand_over: fn(&raft::Handle, bytes::Bytes) -> bool,
+    ) -> Result<Response, RequestError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = vetcdpb::LogRequest {
             id,
@@ -152,11 +211,11 @@ impl Server {
             return Err(RequestError::TooManyRequests);
         }
         let waiter = self.waiters.register(id);
-        if !self.raft.propose(data.freeze()) {
+        if !hand_over(&self.raft, data.freeze()) {
             return Err(RequestError::TooManyRequests);
         }
         match self.host.timeout(self.timeout, waiter).await {
-            Some(Some(result)) => result.map_err(RequestError::Store),
+            Some(Some(result)) => result,
             Some(None) => Err(RequestError::Stopped),
             None => Err(RequestError::Timeout),
         }
@@ -241,6 +300,23 @@ impl Server {
     /// The host, for work that must not stall other requests.
     pub fn host(&self) -> &Arc<dyn Host> {
         &self.host
+    }
+
+    /// The store's size as of its last commit.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// What this member has counted since its start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether this member is a learner, as far as it knows.
+    pub fn is_learner(&self) -> bool {
+        let published = self.serializable();
+        let own = published.members.get(self.identity.member_id);
+        own.is_some_and(|member| member.is_learner)
     }
 
     /// The store on disk.

@@ -27,6 +27,7 @@ mod counterexample;
 pub mod known_order;
 pub mod liveness;
 pub mod loss;
+pub mod membership;
 pub mod search;
 pub mod serializable_reads;
 mod store;

@@ -132,6 +132,11 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("keep", compact.keep);
             out.key("timeout", quote(format_duration(compact.timeout)));
         }
+        Workload::Membership(membership) => {
+            out.key("every", quote(format_duration(membership.every)));
+            out.key("spares", membership.spares);
+            out.key("timeout", quote(format_duration(membership.timeout)));
+        }
     }
 }
 

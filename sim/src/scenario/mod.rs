@@ -190,6 +190,8 @@ pub enum Workload {
     Kv(KvWorkload),
     /// Compactions of the history.
     Compact(CompactWorkload),
+    /// Changes of the members.
+    Membership(MembershipWorkload),
 }
 
 impl Workload {
@@ -198,6 +200,23 @@ impl Workload {
         match self {
             Workload::Kv(_) => "kv",
             Workload::Compact(_) => "compact",
+            Workload::Membership(_) => "membership",
+        }
+    }
+
+    /// How many clients it runs.
+    pub fn clients(&self) -> u32 {
+        match self {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) | Workload::Membership(_) => 1,
+        }
+    }
+
+    /// Members beyond the cluster's own that it may add.
+    pub fn spares(&self) -> u32 {
+        match self {
+            Workload::Membership(workload) => workload.spares,
+            Workload::Kv(_) | Workload::Compact(_) => 0,
         }
     }
 }
@@ -258,6 +277,17 @@ pub struct CompactWorkload {
     /// Revisions kept before the newest.
     pub keep: u64,
     /// When the client gives up on one.
+    pub timeout: Duration,
+}
+
+/// An operator who exchanges members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipWorkload {
+    /// Time between looks at the cluster, each of which may be followed by one step.
+    pub every: Duration,
+    /// Machines beyond the cluster's own.
+    pub spares: u32,
+    /// When the operator gives up on a request.
     pub timeout: Duration,
 }
 

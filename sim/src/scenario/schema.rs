@@ -254,6 +254,8 @@ pub const EVENTS: &[Choice] = &[
         "outcome-unknown",
         "a client could not tell whether its write had happened",
     ),
+    choice("member-promoted", "a member that had joined became a voter"),
+    choice("member-removed", "a member learned that it was removed"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
 ];
 
@@ -437,6 +439,10 @@ const WORKLOAD_KIND: &[Choice] = &[
         "clients that put, get, range, delete, compare-and-swap and run transactions",
     ),
     choice("compact", "compacts the key-value history now and then"),
+    choice(
+        "membership",
+        "adds members as learners, promotes them and removes others",
+    ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
     "kind",
@@ -516,6 +522,33 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "1s",
                 "The client gives up on a compaction after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "membership",
+        doc: "An operator who exchanges members under load: adds a spare machine as a learner, \
+              starts it, promotes it once it has caught up, and removes another member. One step \
+              at a time, each decided by what the cluster says its members are. A scenario has one.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "every",
+                Kind::Duration,
+                "1s",
+                "Time between looks at the cluster.",
+            ),
+            key(
+                "spares",
+                Kind::Count { min: 1, max: 8 },
+                "2",
+                "Machines beyond `[cluster] members`.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "The operator gives up on a request after this.",
             ),
         ]],
     },

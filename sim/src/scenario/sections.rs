@@ -7,8 +7,8 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix, Network,
-    PowerLoss, ServerFlags, Time, Unsynced, Workload,
+    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites,
+    MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -240,6 +240,20 @@ pub fn workload<'a>(
             Workload::Compact(CompactWorkload {
                 every,
                 keep: fields.count("keep")?,
+                timeout,
+            })
+        }
+        "membership" => {
+            let every = fields.duration("every")?;
+            if every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("every"),
+                    "`every` must not be zero",
+                ));
+            }
+            Workload::Membership(MembershipWorkload {
+                every,
+                spares: small(fields.count("spares")?),
                 timeout,
             })
         }

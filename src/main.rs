@@ -1,6 +1,6 @@
 //! `vetcd`, the server: flags in, one member on the operating system, an exit code out.
 //!
-//! Exit codes: 0 after a stop that was asked for (or help), 1 when the member failed while it ran,
+//! Exit codes: 0 after a stop that was asked for (or help, or removal from the cluster), 1 when the member failed while it ran,
 //! 2 when it could not start for a reason its user has to mend.
 
 use std::io::Write;
@@ -69,13 +69,15 @@ async fn run(runtime: &Runtime, config: Config) -> ExitCode {
         let known = known.collect::<Vec<_>>().join(", ");
         tracing::warn!(known, "built with deliberate mistakes: not for production");
     }
-    if config.quota_backend_bytes != 0 {
-        tracing::warn!("--quota-backend-bytes is accepted but not enforced yet");
-    }
     let host = Arc::new(OsHost::new(runtime.handle().clone()));
     match vetcd::server::run(host, config, stopping, |_| {}).await {
         Ok(()) => {
             tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.is_removal() => {
+            // As etcd does: the operator asked for it, and a restart would change nothing.
+            tell(&with_causes(&error));
             ExitCode::SUCCESS
         }
         Err(error) => {

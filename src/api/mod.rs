@@ -4,6 +4,7 @@ mod cluster;
 mod election;
 mod error;
 mod kv;
+mod learner;
 mod lease;
 mod lock;
 mod maintenance;
@@ -62,7 +63,7 @@ pub async fn serve_clients(
         .max_decoding_message_size(receive)
         .max_encoding_message_size(usize::MAX);
     let watch = watch::WatchService::new(server.clone(), receive);
-    let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
+    let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server.clone()))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
         .add_service(cluster)
@@ -72,7 +73,8 @@ pub async fn serve_clients(
         .add_service(maintenance)
         .add_service(watch)
         .prepare();
-    serve::serve(host, listener, routes, limits.serve, stop).await;
+    let gated = learner::Gate::new(routes, server);
+    serve::serve(host, listener, gated, limits.serve, stop).await;
 }
 
 /// Generated protocol types; the definitions are in `src/api/proto`.

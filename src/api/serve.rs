@@ -105,7 +105,6 @@ pub async fn serve<S, B>(
         service: TowerToHyperService::new(service),
         host: host.clone(),
         opening_timeout: limits.opening_timeout,
-        stop: stop.clone(),
     };
     loop {
         let accepted = tokio::select! {
@@ -122,6 +121,7 @@ pub async fn serve<S, B>(
         }
     }
     drop(listener);
+    connections.go_away();
     let ended = slots.acquire_many(limits.connections_max);
     if host.timeout(limits.drain, ended).await.is_none() {
         tracing::info!("cutting connections whose calls did not end in time");
@@ -178,7 +178,6 @@ struct Server<S> {
     service: TowerToHyperService<S>,
     host: Arc<dyn Host>,
     opening_timeout: Duration,
-    stop: watch::Receiver<bool>,
 }
 
 /// The connections being served; dropping it cuts them.
@@ -188,8 +187,16 @@ struct Connections {
     live: Arc<Live>,
 }
 
-/// The tasks of the live connections; `None` between a connection's start and its task's.
-type Live = Mutex<BTreeMap<usize, Option<TaskHandle>>>;
+type Live = Mutex<BTreeMap<usize, LiveConnection>>;
+
+/// A connection that is being served.
+struct LiveConnection {
+    /// `None` between the connection's start and its task's.
+    task: Option<TaskHandle>,
+    /// Tells it to go away. Each connection has its own: of several that wait for one value tokio
+    /// wakes them in an order drawn from a counter of the process.
+    stop: watch::Sender<bool>,
+}
 
 impl Connections {
     fn start<S, B>(&self, server: &Server<S>, stream: Box<dyn Stream>, slot: OwnedSemaphorePermit)
@@ -202,7 +209,8 @@ impl Connections {
         B::Error: Into<BoxError>,
     {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        lock(&self.live).insert(number, None);
+        let (stop, stopping) = watch::channel(false);
+        lock(&self.live).insert(number, LiveConnection { task: None, stop });
         let entry = LiveEntry {
             number,
             live: self.live.clone(),
@@ -221,12 +229,11 @@ impl Connections {
                 server.service.clone(),
             )
             .into_owned();
-        let stop = server.stop.clone();
         let task = server.host.spawn(
             "http-connection",
             Box::pin(async move {
                 let _entry = entry;
-                match drive(connection, opening, stop).await {
+                match drive(connection, opening, stopping).await {
                     Ok(()) => tracing::trace!(peer, "connection ended"),
                     Err(error) => tracing::debug!(peer, error, "connection broke"),
                 }
@@ -234,7 +241,14 @@ impl Connections {
         );
         // The task may already have ended, and its entry with it.
         if let Some(place) = lock(&self.live).get_mut(&number) {
-            *place = Some(task);
+            place.task = Some(task);
+        }
+    }
+
+    /// Tells every client to go away, the oldest connection first.
+    fn go_away(&self) {
+        for connection in lock(&self.live).values() {
+            connection.stop.send_replace(true);
         }
     }
 }
@@ -243,7 +257,10 @@ impl Drop for Connections {
     fn drop(&mut self) {
         // Taken out first: a task that ends inside `abort` removes its entry under the same lock.
         let tasks = std::mem::take(&mut *lock(&self.live));
-        for task in tasks.values().flatten() {
+        for task in tasks
+            .values()
+            .filter_map(|connection| connection.task.as_ref())
+        {
             task.abort();
         }
     }
@@ -262,7 +279,7 @@ impl Drop for LiveEntry {
     }
 }
 
-fn lock(live: &Live) -> MutexGuard<'_, BTreeMap<usize, Option<TaskHandle>>> {
+fn lock(live: &Live) -> MutexGuard<'_, BTreeMap<usize, LiveConnection>> {
     live.lock().unwrap_or_else(|e| e.into_inner())
 }
 

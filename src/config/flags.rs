@@ -114,7 +114,8 @@ pub struct Config {
     #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
     pub watch_progress_notify_interval: Duration,
 
-    /// Largest size of the store, bytes, 0 for etcd's default. Accepted; not enforced yet.
+    /// Size of the store beyond which writes are refused until space is made and the alarm is
+    /// disarmed, bytes: 0 for 2 GiB, negative for no limit.
     #[arg(
         help_heading = "Member",
         long,
@@ -198,6 +199,20 @@ pub struct Config {
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub pre_vote: bool,
 
+    /// Refuse changes of the membership that would endanger the quorum.
+    #[arg(help_heading = "Clustering", long, value_name = "BOOL", default_value = "true", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub strict_reconfig_check: bool,
+
+    /// Most learners the cluster may have at a time.
+    #[arg(
+        help_heading = "Clustering",
+        long,
+        value_name = "MEMBERS",
+        default_value_t = 1
+    )]
+    pub max_learners: u32,
+
     /// When the log is made durable: always, batch:TIME, interval:TIME or none [default: always].
     #[arg(help_heading = "Durability", long, value_name = "POLICY")]
     pub(super) wal_sync: Option<SyncPolicy>,
@@ -219,6 +234,11 @@ pub struct Config {
     /// Time between two checkpoints of a lease.
     #[arg(help_heading = "Leases", long, value_name = "TIME", default_value = "5m", value_parser = duration::parse)]
     pub experimental_lease_checkpoint_interval: Duration,
+    /// Make a cluster of this member alone from its data. Only after the other members are lost for
+    /// good: what they had and this member has not is gone.
+    #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub force_new_cluster: bool,
 
     /// Never sync the log: the same as --wal-sync none. A power loss may cost acknowledged writes.
     #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,

@@ -26,7 +26,7 @@ use crate::api::serve::ServeLimits;
 use crate::wal::SyncPolicy;
 
 pub use flags::{ClusterState, Config, LogFormat, LogLevel, ReadMode};
-pub use identity::{cluster_id, member_id};
+pub use identity::{cluster_id, member_id, member_id_at};
 pub use urls::{InitialCluster, MemberUrl, UrlList};
 
 /// The longest election time-out, milliseconds; longer ones only look like a dead cluster.

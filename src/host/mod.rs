@@ -161,6 +161,17 @@ pub enum Event {
         /// The store's revision after it.
         revision: i64,
     },
+    /// The member applied a change of the voters or learners.
+    Reconfigured {
+        /// The raft index of the change.
+        index: u64,
+        /// The IDs of the members that vote from here on, ascending.
+        voters: Vec<u64>,
+        /// The IDs of the learners, ascending.
+        learners: Vec<u64>,
+    },
+    /// The member knows that it was removed from the cluster, and is about to end.
+    Removed,
     /// The member compacted its raft log up to `index`.
     LogCompacted {
         /// The raft index.

@@ -58,7 +58,7 @@ impl Applier {
         let lease = self.current.state.leases().get(expiry.id);
         let same = lease.is_some_and(|lease| lease.granted_index == expiry.granted_index);
         if expiry.term != self.current.term || !same {
-            return Err(mvcc::Error::LeaseNotFound);
+            return Err(mvcc::Error::LeaseNotFound.into());
         }
         if own {
             Counters::count(&self.lease_counters.expired);

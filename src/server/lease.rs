@@ -88,7 +88,9 @@ impl Server {
             id: chosen,
             ttl: ttl.max(self.leases.ttl_min),
         };
-        match self.propose(Request::LeaseGrant(grant)).await? {
+        let request = Request::LeaseGrant(grant);
+        self.check_quota(&request).await?;
+        match self.propose(request).await? {
             Response::LeaseGrant(response) => Ok(response),
             _ => Err(RequestError::Stopped),
         }

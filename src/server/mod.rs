@@ -5,17 +5,24 @@
 //! committed and applied; a linearizable read waits for a read index and reads the state last
 //! published; a serializable read takes that state as it is.
 
+mod alarms;
 mod apply;
 mod apply_lease;
 mod board;
 mod boot;
+mod counters;
 mod election;
+mod join;
 mod lease;
 mod lock;
+mod lone;
 mod members;
 mod news;
+mod reconfigure;
+mod refusal;
 mod run;
 mod state_hash;
+mod upkeep;
 mod waiters;
 
 use std::sync::Arc;
@@ -24,7 +31,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::vetcdpb::{self, log_request::Request};
@@ -36,13 +43,20 @@ use crate::mvcc::{self, State};
 use crate::raft;
 use crate::watch::{self as watches, Hub};
 
+pub use alarms::{Alarms, DEFAULT_QUOTA_BYTES};
+pub use apply::Sizes;
 use board::Board;
+pub use counters::Counters;
 pub use election::ElectionError;
 pub use lock::LockError;
-pub use members::Members;
+pub use members::{Members, to_api};
 use news::News;
+pub use reconfigure::Policy;
+pub use refusal::Refusal;
 pub use run::{Error, run};
 pub use state_hash::state_hash;
+pub use upkeep::DefragmentError;
+use upkeep::Order;
 use waiters::Waiters;
 
 /// Entries committed and not yet applied, beyond which new requests are refused.
@@ -61,6 +75,8 @@ pub struct Published {
     pub conf_state: vetcdpb::ConfState,
     /// The members as clients know them.
     pub members: Members,
+    /// The alarms that are on.
+    pub alarms: Alarms,
     /// Keys and values.
     pub state: State,
 }
@@ -79,6 +95,20 @@ impl Published {
             member_id: identity.member_id,
             revision: self.state.revision(),
             leases: self.state.leases().len() as u64,
+            alarms: self.alarms.to_wire(),
+            removed_members: self.members.removed().collect(),
+        }
+    }
+
+    /// What a backend or a snapshot held.
+    pub fn restored(state: State, meta: vetcdpb::BackendMeta) -> Published {
+        Published {
+            index: meta.consistent_index,
+            term: meta.term,
+            conf_state: meta.conf_state.unwrap_or_default(),
+            members: Members::from_wire(meta.members).with_removed(meta.removed_members),
+            alarms: Alarms::from_wire(meta.alarms),
+            state,
         }
     }
 }
@@ -89,6 +119,9 @@ pub enum RequestError {
     /// The store refuses it: nothing happened.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// The cluster or its state does not allow it: nothing happened.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It is larger than `--max-request-bytes`: nothing happened.
     #[error("etcdserver: request is too large")]
     TooLarge,
@@ -128,6 +161,10 @@ pub enum Response {
         /// Whether it counted: it came in the term it was meant for.
         counted: bool,
     },
+    /// To a change of the membership: the members after it.
+    Members(Members),
+    /// To a request about alarms: those it concerns.
+    Alarms(Vec<pb::AlarmMember>),
 }
 
 /// What every request may not exceed.
@@ -156,6 +193,13 @@ pub struct Server {
     leases: lease::Timekeeper,
     calls: Arc<raft::Calls>,
     news: Arc<News>,
+    tick: Duration,
+    policy: Policy,
+    /// The most the store may hold (bytes).
+    quota: Option<u64>,
+    sizes: Arc<Sizes>,
+    orders: mpsc::Sender<Order>,
+    counters: Counters,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
@@ -163,6 +207,19 @@ pub struct Server {
 impl Server {
     /// Proposes `request` and waits until this member has applied it.
     pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(request, raft::Handle::propose).await
+    }
+
+    /// Proposes a change of the membership, which raft has to know of.
+    async fn propose_change(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(request, raft::Handle::propose_change).await
+    }
+
+    async fn propose_as(
+        &self,
+        request: Request,
+        hand_over: fn(&raft::Handle, Bytes) -> bool,
+    ) -> Result<Response, RequestError> {
         let (id, data) = self.entry(request);
         if data.len() > self.limits.request_bytes {
             return Err(RequestError::TooLarge);
@@ -172,11 +229,11 @@ impl Server {
             return Err(RequestError::TooManyRequests);
         }
         let waiter = self.waiters.register(id);
-        if !self.raft.propose(data) {
+        if !hand_over(&self.raft, data) {
             return Err(RequestError::TooManyRequests);
         }
         match self.host.timeout(self.timeout, waiter).await {
-            Some(Some(result)) => result.map_err(RequestError::Store),
+            Some(Some(result)) => result,
             Some(None) => Err(RequestError::Stopped),
             None => Err(RequestError::Timeout),
         }
@@ -292,6 +349,23 @@ impl Server {
     /// How streams of watches behave.
     pub fn watch_options(&self) -> watches::Options {
         self.watch_options
+    }
+
+    /// The store's size as of its last commit.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// What this member has counted since its start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether this member is a learner, as far as it knows.
+    pub fn is_learner(&self) -> bool {
+        let published = self.serializable();
+        let own = published.members.get(self.identity.member_id);
+        own.is_some_and(|member| member.is_learner)
     }
 
     /// The store on disk.

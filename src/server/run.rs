@@ -5,25 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
-use crate::config::Config;
+use crate::config::{ClusterState, Config};
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
-use crate::raft::{self, PeerAddress, SnapshotStore};
+use crate::raft::{self, SnapshotStore};
 use crate::wal;
 use crate::watch::{self as watches, Hub};
 
 use super::apply::{self, Applier, BackendOptions};
 use super::board::Board;
 use super::boot::{self, Booted};
+use super::join;
 use super::lease::{self, Timekeeper};
 use super::news::News;
 use super::waiters::Waiters;
-use super::{Limits, Members, REQUEST_TIMEOUT, Server};
+use super::{Counters, Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms};
 
+/// Orders to the apply task that may wait.
+const MAX_ORDERS: usize = 16;
 /// How long open requests are given when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a member whose log contradicts its cluster pauses before it rebuilds.
@@ -48,6 +51,9 @@ pub enum Error {
     /// The data directory cannot be used.
     #[error(transparent)]
     Boot(#[from] boot::Error),
+    /// The cluster to join cannot be found, or is another one.
+    #[error(transparent)]
+    Join(#[from] join::Error),
     /// Consensus cannot go on.
     #[error(transparent)]
     Raft(#[from] raft::Error),
@@ -61,7 +67,15 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Error::Config(_) | Error::Listen { .. } | Error::Boot(_)
+            Error::Config(_) | Error::Listen { .. } | Error::Boot(_) | Error::Join(_)
+        )
+    }
+
+    /// Whether the member ended because its cluster removed it.
+    pub fn is_removal(&self) -> bool {
+        matches!(
+            self,
+            Error::Raft(raft::Error::Removed) | Error::Boot(boot::Error::Removed(_))
         )
     }
 }
@@ -106,7 +120,15 @@ async fn run_once(
 ) -> Result<(), Error> {
     let client_listeners = listen(host, config.client_addresses()?, "--listen-client-urls").await?;
     let peer_listeners = listen(host, config.peer_addresses()?, "--listen-peer-urls").await?;
-    let options = boot_options(host, config)?;
+    let mut options = boot_options(host, config)?;
+    if options.joins {
+        let joining = join(host, config, &mut options);
+        tokio::select! {
+            biased;
+            joined = joining => joined?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
     let (disk, boot) = (host.disk(), options.clone());
     let booted = host
         .run_blocking(move || boot::boot(&disk, &boot))
@@ -142,7 +164,7 @@ async fn run_once(
     publisher.abort();
     stop_serving.send_replace(true);
     member.server.watches().close();
-    if ended.is_ok() {
+    if ended.as_ref().map_or_else(Error::is_removal, |()| true) {
         host.sleep(DRAIN_TIMEOUT.min(Duration::from_millis(config.heartbeat_interval)))
             .await;
     }
@@ -151,6 +173,29 @@ async fn run_once(
     }
     drop(member.lock);
     ended
+}
+
+/// Before a first start: asks the cluster's members who this member is.
+async fn join(
+    host: &Arc<dyn Host>,
+    config: &Config,
+    options: &mut boot::Options,
+) -> Result<(), Error> {
+    let (disk, boot) = (host.disk(), options.clone());
+    let looking = host.run_blocking(move || boot::has_log(&disk, &boot));
+    if looking.await.ok_or(apply::Error::Interrupted)?? {
+        return Ok(());
+    }
+    let cluster = config.cluster()?;
+    let joined = join::discover(host, &cluster.members, cluster.member_id).await?;
+    tracing::info!(
+        cluster = format_args!("{:x}", joined.identity.cluster_id),
+        member = format_args!("{:x}", joined.identity.member_id),
+        "joining a cluster"
+    );
+    options.identity = joined.identity;
+    options.members = joined.members;
+    Ok(())
 }
 
 struct Member {
@@ -173,6 +218,7 @@ fn start(
         mut restored,
         backend,
         published: current,
+        size,
         trusted_from_term,
         torn_bytes,
         lock,
@@ -208,7 +254,6 @@ fn start(
     };
     let snapshots = Arc::new(SnapshotStore::new(options.snapshot_dir()));
     let calls = raft::Calls::new(host.clone(), identity);
-    let peers = peer_addresses(&current.members, identity.member_id);
     let raft::Running {
         handle,
         applies,
@@ -219,7 +264,7 @@ fn start(
         raft_options,
         identity,
         restored,
-        peers,
+        current.members.clone(),
         listeners,
         snapshots.clone(),
         calls.clone(),
@@ -230,6 +275,11 @@ fn start(
     let waiters = Arc::new(Waiters::default());
     let leases = Timekeeper::new(config);
     let news = Arc::new(News::default());
+    let sizes = Arc::new(Sizes::default());
+    if let Some(size) = size {
+        sizes.set(size);
+    }
+    let (orders, ordered) = mpsc::channel(MAX_ORDERS);
     let applier = Applier {
         clock: leases.clock.clone(),
         lease_counters: leases.counters.clone(),
@@ -253,6 +303,8 @@ fn start(
         watches: hub.clone(),
         waiters: waiters.clone(),
         snapshots,
+        orders: ordered,
+        sizes: sizes.clone(),
     };
     let (apply_sender, apply_ended) = oneshot::channel();
     let applying = async move {
@@ -280,6 +332,15 @@ fn start(
             request_bytes: config.max_request_bytes,
             txn_operations: config.max_txn_ops,
         },
+        policy: Policy {
+            strict: config.strict_reconfig_check,
+            max_learners: config.max_learners,
+        },
+        quota: alarms::quota(config.quota_backend_bytes),
+        tick: Duration::from_millis(config.heartbeat_interval),
+        sizes,
+        orders,
+        counters: Counters::default(),
         trusted_from_term,
         watches: hub,
         watch_options: watches::Options {
@@ -322,35 +383,25 @@ async fn listen(
 
 fn boot_options(host: &Arc<dyn Host>, config: &Config) -> Result<boot::Options, Error> {
     let cluster = config.cluster()?;
+    let joins = config.initial_cluster_state == ClusterState::Existing;
+    let forced = config.force_new_cluster;
     Ok(boot::Options {
         data_dir: config.data_dir(),
         identity: raft::Identity {
             cluster_id: cluster.cluster_id,
             member_id: cluster.member_id,
         },
-        identity_is_binding: config.initial_cluster_is_given(),
+        // A cluster that changed its members is not the one the flags once described.
+        identity_is_binding: config.initial_cluster_is_given() && !joins && !forced,
         members: Members::from_wire(cluster.members),
+        joins,
+        force_new_cluster: forced,
         wal_sync: config.wal_sync(),
         wal_options: wal::Options {
             segment_bytes: config.wal_segment_bytes,
         },
         boot_id: host.boot_id(),
     })
-}
-
-fn peer_addresses(members: &Members, own: u64) -> Vec<PeerAddress> {
-    members
-        .iter()
-        .filter(|member| member.id != own)
-        .map(|member| PeerAddress {
-            member_id: member.id,
-            addresses: member
-                .peer_urls
-                .iter()
-                .filter_map(|url| crate::config::address_of(url).ok())
-                .collect(),
-        })
-        .collect()
 }
 
 fn attributes(config: &Config, member: &Member) -> MemberAttributes {
@@ -366,11 +417,16 @@ async fn publish_attributes(server: Arc<Server>, attributes: MemberAttributes) {
     loop {
         let state = server.serializable();
         let published = state.members.get(attributes.member_id);
-        let done = published.is_none_or(|member| {
+        let done = published.is_some_and(|member| {
             member.name == attributes.name && member.client_urls == attributes.client_urls
         });
         if done {
             return;
+        }
+        if published.is_none() {
+            // Not in this member's log yet.
+            server.host().sleep(Duration::from_millis(100)).await;
+            continue;
         }
         let proposing = server.propose(Request::MemberAttributes(attributes.clone()));
         if let Err(error) = proposing.await {

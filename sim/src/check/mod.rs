@@ -32,6 +32,7 @@ pub mod lease;
 pub mod liveness;
 pub mod lock;
 pub mod loss;
+pub mod membership;
 pub mod search;
 pub mod serializable_reads;
 mod store;

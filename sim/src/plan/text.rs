@@ -155,6 +155,11 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("slow-for", quote(format_duration(watch.slow_for)));
             out.key("timeout", quote(format_duration(watch.timeout)));
         }
+        Workload::Membership(membership) => {
+            out.key("every", quote(format_duration(membership.every)));
+            out.key("spares", membership.spares);
+            out.key("timeout", quote(format_duration(membership.timeout)));
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use vetcd::defects::Defects;
 use super::facts::{Facts, Panic, Recovery};
 use super::log;
 use crate::check::convergence::MemberState;
+use crate::check::membership::View;
 use crate::check::{KnownOrder, Record};
-use crate::cluster::{Cluster, member_config};
+use crate::cluster::{Cluster, member_config, spares};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
 use crate::history::{LeaseHistory, News, Operation, Outcome};
@@ -19,7 +20,7 @@ use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
-use crate::workload::{Recorder, compact, kv, lease, lock, watch};
+use crate::workload::{Recorder, compact, kv, lease, lock, membership, watch};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
 };
@@ -57,13 +58,15 @@ pub fn warm_up_plan(plan: &Plan) -> Plan {
 }
 
 fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
-    let member = &plan.members[number as usize - 1];
-    let names = member.defects.iter().map(String::as_str);
+    // A spare machine has a true clock and no mistakes of its own.
+    let member = plan.members.get(number as usize - 1);
+    let names = member.into_iter().flat_map(|member| &member.defects);
+    let names = names.map(String::as_str);
     Ok(NodeConfig {
         clock: ClockConfig {
             offset: Duration::ZERO,
-            drift_ppm: i64::from(member.clock_drift_ppm),
-            wall_offset_ms: member.clock_offset.nanoseconds / 1_000_000,
+            drift_ppm: member.map_or(0, |member| i64::from(member.clock_drift_ppm)),
+            wall_offset_ms: member.map_or(0, |m| m.clock_offset.nanoseconds / 1_000_000),
         },
         disk: DiskProfile::by_name(&plan.disk.profile)
             .ok_or_else(|| format!("there is no disk profile \"{}\"", plan.disk.profile))?,
@@ -78,7 +81,7 @@ fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
 pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Facts, String> {
     let _logging = log::start(&world, options.trace);
     let observer = Observer::default();
-    let configs: Vec<NodeConfig> = (1..=plan.members.len() as u32)
+    let configs: Vec<NodeConfig> = (1..=plan.members.len() as u32 + spares(&plan))
         .map(|n| node_config(&plan, n))
         .collect::<Result<_, _>>()?;
     let cluster = Cluster::new(&world, &plan, &observer, |n| {
@@ -127,9 +130,10 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.power_cuts = injector.power_cuts();
     facts.liars = injector.liars();
     facts.ended = cluster.ended_by_themselves();
+    facts.removals = cluster.removals();
     facts.panics = panics(&world);
     facts.syncs = cluster
-        .numbers()
+        .machines()
         .iter()
         .map(|n| world.disk(cluster.node(*n)).counters().syncs)
         .sum();
@@ -186,11 +190,20 @@ fn start_clients(
     recorder: &Recorder,
 ) -> Vec<(NodeId, bool)> {
     let mut nodes = Vec::new();
+    let mut sessions = 0;
     for planned in &plan.workloads {
         for position in 0..planned.workload.clients() {
             let number = nodes.len() as u32;
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
-            let session = recorder.session(number, cluster.endpoints());
+            let session = match &planned.workload {
+                // The operator's requests are no part of the history of keys and values.
+                Workload::Membership(_) => None,
+                _ => {
+                    sessions += 1;
+                    Some(recorder.session(sessions - 1, cluster.endpoints()))
+                }
+            };
+            let (server, machines) = (plan.server.clone(), cluster.clone());
             let random = Stream::new(planned.seed, &format!("client/{position}"));
             let mut endpoints: Vec<String> = cluster
                 .endpoints()
@@ -207,22 +220,26 @@ fn start_clients(
                     connect_timeout: timeout,
                 };
                 let client = Client::new(host.clone(), endpoints, options);
-                match workload {
-                    Workload::Kv(workload) => {
+                match (workload, session) {
+                    (Workload::Kv(workload), Some(session)) => {
                         Box::pin(kv(host, workload, number, random, client, session))
                     }
-                    Workload::Compact(workload) => {
+                    (Workload::Compact(workload), Some(session)) => {
                         Box::pin(compact(host, workload, client, session))
                     }
-                    Workload::Lease(workload) => {
+                    (Workload::Lease(workload), Some(session)) => {
                         Box::pin(lease(host, workload, number, random, client, session))
                     }
-                    Workload::Lock(workload) => {
+                    (Workload::Lock(workload), Some(session)) => {
                         Box::pin(lock(host, workload, number, random, client, session))
                     }
-                    Workload::Watch(workload) => {
+                    (Workload::Watch(workload), Some(session)) => {
                         Box::pin(watch(host, workload, position, random, client, session))
                     }
+                    (Workload::Membership(workload), _) => {
+                        Box::pin(membership(host, workload, server, machines, random, client))
+                    }
+                    (_, None) => unreachable!("clients of keys and values have a session"),
                 }
             });
             nodes.push((node, matches!(planned.workload, Workload::Watch(_))));
@@ -363,6 +380,7 @@ async fn recover(
 async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
     let deadline = world.now_ns() + CONVERGE_WITHIN.as_nanos() as u64;
     while world.now_ns() < deadline {
+        settle(cluster);
         let mut applied = Vec::new();
         let mut committed = 0;
         for number in cluster.numbers() {
@@ -373,12 +391,36 @@ async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
             committed = committed.max(server.raft_status().commit);
         }
         let all = applied.len() == cluster.numbers().len();
-        if all && applied.iter().all(|index| *index == committed) {
+        let stopped = cluster
+            .removals()
+            .iter()
+            .all(|removal| removal.stopped_ns.is_some());
+        if all && stopped && applied.iter().all(|index| *index == committed) {
             return Some(world.now_ns());
         }
         world.sleep(LOOK_EVERY).await;
     }
     None
+}
+
+/// Takes note of removals that the operator did not live to hear of.
+fn settle(cluster: &Cluster) {
+    let servers = cluster
+        .numbers()
+        .into_iter()
+        .filter_map(|n| cluster.server(n));
+    let states: Vec<_> = servers.map(|server| server.serializable()).collect();
+    let Some(newest) = states.iter().max_by_key(|state| state.index) else {
+        return;
+    };
+    let urls: Vec<&String> = newest.members.iter().flat_map(|m| &m.peer_urls).collect();
+    let machines = urls.iter().filter_map(|url| cluster.machine_at(url));
+    let members: Vec<u32> = machines.collect();
+    for number in cluster.numbers() {
+        if !members.contains(&number) {
+            cluster.removed(number);
+        }
+    }
 }
 
 /// Reads what every member holds.
@@ -390,14 +432,20 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
         };
         let published = server.serializable();
         let state = &published.state;
-        let Ok(hash) = vetcd::server::state_hash(&published) else {
-            continue;
-        };
+        let hash = vetcd::server::state_hash(&published);
         facts.members.push(MemberState {
             member: number,
             revision: state.revision(),
             compact_revision: state.compact_revision(),
             hash,
+        });
+        let mut voters = published.conf_state.voters.clone();
+        voters.sort_unstable();
+        facts.views.push(View {
+            member: number,
+            index: published.index,
+            voters,
+            listed: published.members.voters().map(|member| member.id).collect(),
         });
         if furthest
             .as_ref()
@@ -441,12 +489,9 @@ fn panics(world: &World) -> Vec<Panic> {
 }
 
 fn node_names(world: &World, plan: &Plan) -> Vec<String> {
-    let clients: u32 = plan
-        .workloads
-        .iter()
-        .map(|planned| planned.workload.clients())
-        .sum();
-    let nodes = plan.members.len() as u32 + clients;
+    let planned = plan.workloads.iter();
+    let clients: u32 = planned.map(|planned| planned.workload.clients()).sum();
+    let nodes = plan.members.len() as u32 + spares(plan) + clients;
     (0..nodes)
         .map(|number| world.name(NodeId(number)))
         .collect()

@@ -2,7 +2,8 @@
 
 use crate::check::KnownOrder;
 use crate::check::convergence::MemberState;
-use crate::cluster::Ended;
+use crate::check::membership::View;
+use crate::cluster::{Ended, Removal};
 use crate::fault::PowerCut;
 use crate::history::{History, LeaseHistory};
 use crate::observe::{Breach, Happening};
@@ -59,6 +60,10 @@ pub struct Facts {
     pub liars: Vec<u32>,
     /// Members whose process ended by itself.
     pub ended: Vec<Ended>,
+    /// Members that were removed.
+    pub removals: Vec<Removal>,
+    /// Who the members are, by each one's account.
+    pub views: Vec<View>,
     /// Panics.
     pub panics: Vec<Panic>,
     /// How it came back.

@@ -9,6 +9,7 @@ use vetcd::wal::LossWindow;
 use super::facts::Facts;
 use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
+use crate::check::membership::{self, RemovedMember};
 use crate::check::{self, Verdict as Judgement};
 use crate::check::{
     after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
@@ -40,6 +41,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.leases(plan, facts);
     checks.watches(&facts.history, facts, &promise);
     checks.convergence(facts);
+    checks.membership(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
     checks.expectations(plan, &result);
@@ -407,6 +409,20 @@ impl Checks {
         let text = format!("m{} ended by itself: {}", first.member, first.reason);
         let detail = detail.collect();
         self.fail("members-stay-up", Verdict::LivenessViolation, text, detail);
+    }
+
+    fn membership(&mut self, facts: &Facts) {
+        let stories = facts.removals.iter().map(|removal| RemovedMember {
+            member: removal.member,
+            at: format!("{:.3} s", nanos(removal.at_ns).as_secs_f64()),
+            stopped: removal.stopped_ns.is_some(),
+        });
+        let removed: Vec<_> = stories.collect();
+        if removed.is_empty() && !facts.reached.iter().any(|event| event == "member-promoted") {
+            return;
+        }
+        let judgement = membership::check(&removed, &facts.views);
+        self.judged("membership", Verdict::SafetyViolation, &judgement);
     }
 
     fn raft(&mut self, facts: &Facts, promised: &Promised) {

@@ -196,6 +196,8 @@ pub enum Workload {
     Lock(LockWorkload),
     /// Watches of the keys that `kv` writes.
     Watch(WatchWorkload),
+    /// Changes of the members.
+    Membership(MembershipWorkload),
 }
 
 impl Workload {
@@ -207,6 +209,7 @@ impl Workload {
             Workload::Lease(_) => "lease",
             Workload::Lock(_) => "lock",
             Workload::Watch(_) => "watch",
+            Workload::Membership(_) => "membership",
         }
     }
 
@@ -214,7 +217,7 @@ impl Workload {
     pub fn clients(&self) -> u32 {
         match self {
             Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
+            Workload::Compact(_) | Workload::Membership(_) => 1,
             Workload::Lease(workload) => workload.clients,
             Workload::Lock(workload) => workload.clients,
             Workload::Watch(workload) => workload.clients,
@@ -229,6 +232,15 @@ impl Workload {
             Workload::Lease(workload) => workload.timeout,
             Workload::Lock(workload) => workload.timeout,
             Workload::Watch(workload) => workload.timeout,
+            Workload::Membership(workload) => workload.timeout,
+        }
+    }
+
+    /// Members beyond the cluster's own that it may add.
+    pub fn spares(&self) -> u32 {
+        match self {
+            Workload::Membership(workload) => workload.spares,
+            _ => 0,
         }
     }
 }
@@ -338,6 +350,17 @@ pub struct WatchWorkload {
     /// For how long they do.
     pub slow_for: Duration,
     /// When a client gives up on a silent stream and goes on elsewhere.
+    pub timeout: Duration,
+}
+
+/// An operator who exchanges members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipWorkload {
+    /// Time between looks at the cluster, each of which may be followed by one step.
+    pub every: Duration,
+    /// Machines beyond the cluster's own.
+    pub spares: u32,
+    /// When the operator gives up on a request.
     pub timeout: Duration,
 }
 

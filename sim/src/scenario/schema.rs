@@ -256,6 +256,8 @@ pub const EVENTS: &[Choice] = &[
     ),
     choice("lease-expired", "a lease's time was up and it was removed"),
     choice("lock-lost", "the holder of a lock lost it with its lease"),
+    choice("member-promoted", "a member that had joined became a voter"),
+    choice("member-removed", "a member learned that it was removed"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
     choice(
         "watch-resumed",
@@ -459,6 +461,10 @@ const WORKLOAD_KIND: &[Choice] = &[
         "watch",
         "clients that watch the keys of `kv` and resume after every failure",
     ),
+    choice(
+        "membership",
+        "adds members as learners, promotes them and removes others",
+    ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
     "kind",
@@ -656,6 +662,33 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "2s",
                 "A client leaves a stream that is silent for this long.",
+            ),
+        ]],
+    },
+    Table {
+        name: "membership",
+        doc: "An operator who exchanges members under load: adds a spare machine as a learner, \
+              starts it, promotes it once it has caught up, and removes another member. One step \
+              at a time, each decided by what the cluster says its members are. A scenario has one.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "every",
+                Kind::Duration,
+                "1s",
+                "Time between looks at the cluster.",
+            ),
+            key(
+                "spares",
+                Kind::Count { min: 1, max: 8 },
+                "2",
+                "Machines beyond `[cluster] members`.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "The operator gives up on a request after this.",
             ),
         ]],
     },

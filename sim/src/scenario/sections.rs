@@ -8,7 +8,8 @@ use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
     Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload, LockWorkload,
-    LostWrites, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
+    LostWrites, MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced,
+    WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -272,6 +273,20 @@ pub fn workload<'a>(
                 progress,
                 slow: small(fields.count("slow")?),
                 slow_for: fields.duration("slow-for")?,
+                timeout,
+            })
+        }
+        "membership" => {
+            let every = fields.duration("every")?;
+            if every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("every"),
+                    "`every` must not be zero",
+                ));
+            }
+            Workload::Membership(MembershipWorkload {
+                every,
+                spares: small(fields.count("spares")?),
                 timeout,
             })
         }

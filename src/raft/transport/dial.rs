@@ -18,8 +18,8 @@ use crate::host::{Host, HostExt, Moment, Stream};
 
 use super::frame::{self, Reader};
 use super::{
-    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO, PEER_TIMEOUT,
-    PROTOCOL, PeerAddress,
+    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, Contacts, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
+    PEER_TIMEOUT, PROTOCOL, PeerAddress,
 };
 use crate::raft::Input;
 
@@ -35,6 +35,18 @@ pub struct Dialler {
     pub identity: Identity,
     pub peer: PeerAddress,
     pub inputs: mpsc::Sender<Input>,
+    pub contacts: Arc<Contacts>,
+}
+
+/// A peer refuses this member because the cluster has removed it.
+#[derive(Debug, thiserror::Error)]
+#[error("this member was removed from the cluster")]
+struct RemovedHere;
+
+fn is_removal(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<RemovedHere>())
 }
 
 type Halves = (
@@ -55,12 +67,21 @@ impl Dialler {
                 Ok(connection) => {
                     pause = RETRY_MIN;
                     tracing::info!(peer = format_args!("{peer:x}"), address, "peer connected");
-                    match self.forward(connection, &mut messages).await {
+                    self.contacts.connected(peer, self.host.now());
+                    let ended = self.forward(connection, &mut messages).await;
+                    if !messages.is_closed() {
+                        self.contacts.lost(peer);
+                    }
+                    match ended {
                         Ok(()) => return,
                         Err(error) => {
                             tracing::info!(peer = format_args!("{peer:x}"), %error, "peer lost");
                         }
                     }
+                }
+                Err(error) if is_removal(&error) && !messages.is_closed() => {
+                    let _ = self.inputs.send(Input::Removed).await;
+                    return;
                 }
                 Err(error) => {
                     tracing::debug!(peer = format_args!("{peer:x}"), address, %error, "no peer");
@@ -174,7 +195,7 @@ pub async fn open(
             from_member: identity.member_id,
             to_member: peer,
             channel,
-            refusal: String::new(),
+            ..Default::default()
         };
         frame::write(&mut write, &hello).await?;
         let answer: PeerHello = reader.next(MAX_HELLO).await?;
@@ -185,10 +206,10 @@ pub async fn open(
                 reason = answer.refusal,
                 "peer refuses this member"
             );
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                answer.refusal,
-            ));
+            return Err(match answer.removed {
+                true => io::Error::other(RemovedHere),
+                false => io::Error::new(io::ErrorKind::ConnectionRefused, answer.refusal),
+            });
         }
         Ok((reader, write))
     };

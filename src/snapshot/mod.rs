@@ -17,6 +17,7 @@
 //! and a stream that just stops shows by its missing end. Nothing is allocated on the word of a
 //! length: the decoder holds what it was given of one frame, and the records read.
 
+pub mod bolt;
 mod decode;
 mod encode;
 mod file;

@@ -133,6 +133,11 @@ impl State {
         self.records.len()
     }
 
+    /// The record written last, if any is held.
+    pub fn newest_record(&self) -> Option<&Arc<Record>> {
+        self.records.get_max().map(|(_, record)| record)
+    }
+
     /// Sets the leases that a put may name. Until leases exist, the set stays empty and every put
     /// with a lease is refused. The set is not part of the durable state: whoever owns the leases
     /// sets it after a restart and after each change, at the same log position on every member.

@@ -20,6 +20,7 @@
 pub mod bolt;
 mod decode;
 mod encode;
+pub mod etcd_schema;
 mod file;
 #[cfg(test)]
 mod tests;

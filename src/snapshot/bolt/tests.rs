@@ -69,8 +69,7 @@ pub(crate) fn written(content: &Content) -> Vec<u8> {
     let mut writer = Writer::new(layout);
     fill(&mut writer, content).unwrap();
     writer.finish().unwrap();
-    let mut file = Vec::new();
-    writer.take(&mut file);
+    let file = writer.take();
     assert_eq!(file.len() as u64, layout.bytes());
     file
 }
@@ -149,7 +148,7 @@ fn what_the_writer_holds_is_bounded() {
     for (name, value) in &content[&b"key"[..]] {
         writer.put(name, value).unwrap();
         most = most.max(writer.available());
-        writer.take(&mut taken);
+        taken.extend(writer.take());
     }
     assert!(most <= 4 * PAGE_BYTES, "{most}");
 }

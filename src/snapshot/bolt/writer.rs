@@ -67,8 +67,7 @@ impl Layout {
 /// let mut writer = Writer::new(layout);
 /// fill(&mut writer)?;
 /// writer.finish()?;
-/// let mut file = Vec::new();
-/// writer.take(&mut file); // may be called at any time, for what is there so far
+/// let file = writer.take(); // may be called at any time, for what is there so far
 /// assert_eq!(file.len() as u64, layout.bytes());
 /// # Ok::<(), WriteError>(())
 /// ```
@@ -207,9 +206,9 @@ impl Writer {
         self.out.len()
     }
 
-    /// Moves what is written so far to the end of `to`.
-    pub fn take(&mut self, to: &mut Vec<u8>) {
-        to.append(&mut self.out);
+    /// Hands over what is written since the last call.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
     }
 
     /// Numbers a page and writes it, unless only measuring. Returns its number.

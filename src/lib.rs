@@ -4,7 +4,8 @@
 //! linearizable read) → [`raft`] (consensus and peer transport) → [`wal`] (the write-ahead log) →
 //! [`mvcc`] (revisions, pure) → [`backend`] (the store on disk) and [`snapshot`] (the store as a
 //! stream). Everything that touches the outside goes through [`host`], so that the testbed can run
-//! this same code on a virtual clock, a simulated network and a simulated disk.
+//! this same code on a virtual clock, a simulated network and a simulated disk. [`util`] is the
+//! offline tool `vetcdutl`.
 
 #![warn(missing_docs)]
 
@@ -18,4 +19,5 @@ pub mod mvcc;
 pub mod raft;
 pub mod server;
 pub mod snapshot;
+pub mod util;
 pub mod wal;

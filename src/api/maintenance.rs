@@ -117,13 +117,17 @@ impl Maintenance for MaintenanceService {
         Err(unimplemented("hash of the whole backend"))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream =
+        tokio_stream::wrappers::ReceiverStream<Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(
         &self,
         _request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(unimplemented("snapshot streams"))
+        // This member's own state, as in etcd: a snapshot can be had without a leader.
+        let published = self.server.read(true).await?;
+        let stream = super::snapshot_stream::start(self.server.host(), published);
+        Ok(Response::new(stream))
     }
 
     async fn downgrade(

@@ -5,6 +5,7 @@ mod error;
 mod kv;
 mod maintenance;
 pub mod serve;
+mod snapshot_stream;
 
 use std::sync::Arc;
 

@@ -150,7 +150,7 @@ impl Options {
         self.snapshot_dir().join("db")
     }
 
-    fn member_dir(&self) -> PathBuf {
+    pub(super) fn member_dir(&self) -> PathBuf {
         self.data_dir.join("member")
     }
 
@@ -266,7 +266,7 @@ fn term_after_loss(hard_state: wal::HardState) -> wal::HardState {
     }
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io {
         path: path.to_owned(),
         source,
@@ -316,7 +316,7 @@ fn page_cache_lost(disk: &dyn Disk, options: &Options) -> Result<bool, Error> {
     Ok(started_before && !same)
 }
 
-fn genesis_conf_state(members: &Members) -> vetcdpb::ConfState {
+pub(super) fn genesis_conf_state(members: &Members) -> vetcdpb::ConfState {
     let (learners, voters): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.is_learner);
     vetcdpb::ConfState {
         voters: voters.iter().map(|member| member.id).collect(),

@@ -8,7 +8,9 @@
 mod apply;
 mod board;
 mod boot;
+pub mod etcd_snapshot;
 mod members;
+pub mod offline;
 mod run;
 mod waiters;
 
@@ -30,6 +32,7 @@ use crate::mvcc::{self, State};
 use crate::raft;
 
 use board::Board;
+pub use boot::Error as BootError;
 pub use members::Members;
 pub use run::{Error, run};
 use waiters::Waiters;

@@ -67,8 +67,3 @@ pub fn store_status(error: &mvcc::Error) -> Status {
     };
     Status::new(code, error.message())
 }
-
-/// The status for what vetcd does not do yet.
-pub fn unimplemented(what: &str) -> Status {
-    Status::unimplemented(format!("vetcd does not implement {what} yet"))
-}

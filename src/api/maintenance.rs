@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::error::{store_status, unimplemented};
+use super::error::store_status;
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::maintenance_server::Maintenance;
 use super::{API_VERSION, STORAGE_VERSION};
@@ -135,13 +135,17 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream =
+        tokio_stream::wrappers::ReceiverStream<Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(
         &self,
         _request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(unimplemented("snapshot streams"))
+        // This member's own state, as in etcd: a snapshot can be had without a leader.
+        let published = self.server.read(true).await?;
+        let stream = super::snapshot_stream::start(self.server.host(), published);
+        Ok(Response::new(stream))
     }
 
     async fn downgrade(

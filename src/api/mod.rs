@@ -9,6 +9,7 @@ mod lease;
 mod lock;
 mod maintenance;
 pub mod serve;
+mod snapshot_stream;
 pub mod watch;
 
 use std::sync::Arc;

@@ -23,6 +23,7 @@
 mod codec;
 mod error;
 mod file;
+mod offline;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -138,6 +138,11 @@ impl State {
         self.records.len()
     }
 
+    /// The record written last, if any is held.
+    pub fn newest_record(&self) -> Option<&Arc<Record>> {
+        self.records.get_max().map(|(_, record)| record)
+    }
+
     /// The records with a main revision of at least `revision`, in the order they were written.
     ///
     /// Complete only from the compaction revision on: below it versions may be missing.

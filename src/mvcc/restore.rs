@@ -12,7 +12,7 @@ use super::{FIRST_REVISION, NEVER_COMPACTED, Record, Revision, State};
 
 /// No store lives long enough to reach this; a number above it is damage, and adding to one below
 /// it cannot overflow.
-const NUMBER_MAX: i64 = i64::MAX / 2;
+pub(super) const NUMBER_MAX: i64 = i64::MAX / 2;
 
 /// Takes the records of a store in revision order and makes a [`State`] of them.
 #[derive(Debug, Default)]

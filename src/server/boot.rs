@@ -166,7 +166,7 @@ impl Options {
         self.snapshot_dir().join("db")
     }
 
-    fn member_dir(&self) -> PathBuf {
+    pub(super) fn member_dir(&self) -> PathBuf {
         self.data_dir.join("member")
     }
 
@@ -303,7 +303,7 @@ fn term_after_loss(hard_state: wal::HardState) -> wal::HardState {
     }
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io {
         path: path.to_owned(),
         source,

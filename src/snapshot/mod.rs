@@ -18,8 +18,10 @@
 //! and a stream that just stops shows by its missing end. Nothing is allocated on the word of a
 //! length: the decoder holds what it was given of one frame, and the records read.
 
+pub mod bolt;
 mod decode;
 mod encode;
+pub mod etcd_schema;
 mod file;
 #[cfg(test)]
 mod tests;

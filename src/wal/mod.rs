@@ -91,6 +91,7 @@
 //! # Ok::<(), vetcd::wal::Error>(())
 //! ```
 
+pub mod dump;
 mod error;
 mod format;
 mod log;

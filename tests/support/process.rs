@@ -289,6 +289,18 @@ impl Etcdctl {
         })
     }
 
+    /// Another of etcd's programs, from the same folder; `None` skips the test with a message.
+    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+        let program = self.program.with_file_name(name);
+        if program.is_file() {
+            return Some(program);
+        }
+        let how = format!("no {name} beside {}", self.program.display());
+        assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
+        eprintln!("skipped: {how}");
+        None
+    }
+
     /// Runs a command; blocks.
     pub fn run(&self, arguments: &[&str]) -> Printed {
         let output = Command::new(&self.program)

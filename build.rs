@@ -1,10 +1,13 @@
 //! Compiles the protocol definitions with a compiler written in Rust: no `protoc` is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const PROTOS: [&str; 3] = ["kv.proto", "rpc.proto", "vetcd.proto"];
+    const PROTOS: [&str; 4] = ["kv.proto", "rpc.proto", "health.proto", "vetcd.proto"];
     const DIR: &str = "src/api/proto";
     println!("cargo::rerun-if-changed={DIR}");
     let descriptors = protox::compile(PROTOS, [DIR])?;
+    // For what works on any message: the JSON gateway.
+    let path = std::path::Path::new(&std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(path, prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
         .build_transport(false)
         .bytes(".")

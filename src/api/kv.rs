@@ -52,6 +52,7 @@ impl Kv for KvService {
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
         check::check_range(&request).map_err(|error| store_status(&error))?;
+        self.server.metrics().server.ranges.inc();
         let published = self.server.read(request.serializable).await?;
         let mut response = published
             .state

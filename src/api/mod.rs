@@ -1,7 +1,10 @@
 //! What clients see: the generated protocol types and the services over them.
 
 mod cluster;
+pub mod descriptors;
 mod error;
+mod health;
+pub mod http;
 mod kv;
 mod maintenance;
 pub mod serve;
@@ -16,6 +19,7 @@ use crate::server::Server;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use proto::health::health_server::HealthServer;
 use serve::ServeLimits;
 
 /// The etcd version whose API vetcd speaks; clients derive what they may use from it.
@@ -30,13 +34,16 @@ pub struct Limits {
     pub serve: ServeLimits,
     /// The largest message that is taken from a client (bytes).
     pub receive_bytes: usize,
+    /// Whether the time of each call is measured.
+    pub extensive_metrics: bool,
 }
 
-/// Serves clients on `listener` until `stop` turns true.
+/// Serves clients on `listener`, with what `serves` allows there, until `stop` turns true.
 pub async fn serve_clients(
     host: Arc<dyn Host>,
     listener: Box<dyn Listener>,
     server: Arc<Server>,
+    serves: http::Serves,
     limits: Limits,
     stop: watch::Receiver<bool>,
 ) {
@@ -46,13 +53,15 @@ pub async fn serve_clients(
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::ClusterService::new(server.clone()))
         .max_decoding_message_size(receive);
-    let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
+    let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server.clone()))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
         .add_service(cluster)
         .add_service(maintenance)
+        .add_service(HealthServer::new(health::HealthService))
         .prepare();
-    serve::serve(host, listener, routes, limits.serve, stop).await;
+    let front = http::Front::new(server, routes, serves, &limits);
+    serve::serve(host, listener, front, limits.serve, stop).await;
 }
 
 /// Generated protocol types; the definitions are in `src/api/proto`.
@@ -65,6 +74,10 @@ pub mod proto {
     /// The v3 API.
     pub mod etcdserverpb {
         tonic::include_proto!("etcdserverpb");
+    }
+    /// gRPC's standard health service.
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
     }
     /// Between vetcd's own members, and in its log.
     pub mod vetcdpb {

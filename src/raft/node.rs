@@ -6,7 +6,7 @@
 //! back (`on_persist_ready`). Committed entries reach the apply task in log order. The loop never
 //! blocks: it waits only for the next input or acknowledgement.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use super::transport::Transport;
 use super::{Apply, Committed, Error, Input, Options, Role, Status};
 use crate::defect;
 use crate::defects::Defects;
-use crate::host::{Event, Host, HostExt};
+use crate::host::{Event, Host, HostExt, Moment};
 use crate::wal;
 
 /// How many inputs are taken before what they caused is worked off.
@@ -63,6 +63,8 @@ pub struct Node {
     marked: u64,
     timeout_seed: u64,
     campaigns: u64,
+    /// When the oldest unanswered heartbeat went to each peer, to measure the way there and back.
+    heartbeats: BTreeMap<u64, Moment>,
 }
 
 /// What [`Node`] is built from.
@@ -102,13 +104,16 @@ impl Node {
             last_number: 0,
             marked: parts.marked,
             campaigns: 0,
+            heartbeats: BTreeMap::new(),
         }
     }
 
     /// Runs until the server lets go of the input queue, or until this member must not go on.
     pub async fn run(mut self) -> Result<(), Error> {
         self.set_election_timeout();
-        self.shorten_first_election();
+        if self.options.initial_tick_advance {
+            self.shorten_first_election();
+        }
         while self.raft.has_ready() {
             self.on_ready()?;
         }
@@ -213,7 +218,10 @@ impl Node {
             Input::Propose(data) => self.propose(data),
             Input::ReadIndex(answer) => self.reads.add(answer),
             Input::Peer(message) => return self.on_message(message),
-            Input::Unreachable(peer) => self.raft.report_unreachable(peer),
+            Input::Unreachable(peer) => {
+                self.heartbeats.remove(&peer);
+                self.raft.report_unreachable(peer);
+            }
             Input::SnapshotSent { to, delivered } => {
                 let status = match delivered {
                     true => SnapshotStatus::Finish,
@@ -228,6 +236,16 @@ impl Node {
     }
 
     fn on_message(&mut self, message: Message) -> Result<(), Error> {
+        if message.msg_type == MessageType::MsgHeartbeatResponse
+            && let Some(sent) = self.heartbeats.remove(&message.from)
+        {
+            let seconds = self.host.now().since(sent).as_secs_f64();
+            let peer = format!("{:x}", message.from);
+            let round_trips = &self.options.metrics.peers.round_trip_seconds;
+            round_trips
+                .with_label_values(&[peer.as_str()])
+                .observe(seconds);
+        }
         let raft = &self.raft.raft;
         let own = guard::Own {
             id: raft.id,
@@ -380,6 +398,10 @@ impl Node {
         };
         let term = self.raft.raft.term;
         let before = self.status.borrow().clone();
+        let metrics = &self.options.metrics;
+        if soft.leader_id != raft::INVALID_ID && soft.leader_id != before.leader {
+            metrics.server.leader_changes.inc();
+        }
         if before.role == Role::Leader && soft.raft_state != StateRole::Leader {
             self.host.observe(Event::SteppedDown { term: before.term });
         }
@@ -402,7 +424,15 @@ impl Node {
         if messages.is_empty() {
             return;
         }
+        let beats = |message: &&Message| message.msg_type == MessageType::MsgHeartbeat;
+        for message in messages.iter().filter(beats) {
+            // Only the oldest unanswered one counts: its answer comes first.
+            self.heartbeats
+                .entry(message.to)
+                .or_insert_with(|| self.host.now());
+        }
         for peer in self.transport.send(messages) {
+            self.heartbeats.remove(&peer);
             self.raft.report_unreachable(peer);
         }
     }

@@ -16,17 +16,22 @@ use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Event, Host, HostExt};
+use crate::metrics::Metrics;
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
 
 use super::board::Board;
+use super::counts;
 use super::waiters::{Outcome, Waiters};
 use super::{Published, Response};
 
 /// Keys looked at in one step of a compaction, and the pause between steps (etcd's defaults).
 const COMPACTION_BATCH: usize = 1000;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
+
+/// Entries applied together that take longer are counted as slow (etcd's default).
+const SLOW_APPLY: Duration = Duration::from_millis(100);
 
 /// Why the apply task ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +89,7 @@ pub struct Applier {
     pub published: Arc<Board>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
+    pub metrics: Arc<Metrics>,
 }
 
 struct Progress {
@@ -165,8 +171,12 @@ impl Applier {
 
     fn apply(&mut self, entries: Vec<Committed>, progress: &mut Progress) -> Result<(), Error> {
         let mut answers = Vec::new();
+        let begun = self.host.now();
         for entry in entries {
             self.apply_one(entry, &mut answers, progress)?;
+        }
+        if self.host.now().since(begun) > SLOW_APPLY {
+            self.metrics.server.slow_applies.inc();
         }
         self.publish();
         for (id, outcome) in answers {
@@ -200,7 +210,7 @@ impl Applier {
             .map_err(|source| Error::Undecodable { index, source })?;
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.execute(request.request);
+        let outcome = self.measured(request.request);
         if matches!(outcome, Ok(Response::Compaction)) {
             self.compact(progress);
             if physical && own && progress.compacting {
@@ -212,6 +222,15 @@ impl Applier {
             answers.push((id, outcome));
         }
         Ok(())
+    }
+
+    fn measured(&mut self, request: Option<Request>) -> Outcome {
+        let begun = self.host.now();
+        let kind = counts::kind(request.as_ref());
+        let outcome = self.execute(request);
+        let seconds = self.host.now().since(begun).as_secs_f64();
+        counts::count(&self.metrics.server, kind, &outcome, seconds);
+        outcome
     }
 
     fn execute(&mut self, request: Option<Request>) -> Outcome {
@@ -268,8 +287,12 @@ impl Applier {
         let committing = self
             .host
             .run_blocking(move || backend.commit(&changes, &meta));
+        let (host, metrics, begun) = (self.host.clone(), self.metrics.clone(), self.host.now());
         let task = async move {
-            let result = match committing.await {
+            let committed = committing.await;
+            let seconds = host.now().since(begun).as_secs_f64();
+            metrics.disk.backend_commit_seconds.observe(seconds);
+            let result = match committed {
                 Some(Ok(())) => Ok((index, term)),
                 Some(Err(error)) => Err(error.into()),
                 None => Err(Error::Interrupted),

@@ -6,8 +6,10 @@
 //! published; a serializable read takes that state as it is.
 
 mod apply;
+mod auto_compaction;
 mod board;
 mod boot;
+mod counts;
 mod members;
 mod run;
 mod waiters;
@@ -26,6 +28,7 @@ use crate::backend::Backend;
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Host, HostExt};
+use crate::metrics::Metrics;
 use crate::mvcc::{self, State};
 use crate::raft;
 
@@ -127,6 +130,7 @@ pub struct Server {
     next_id: AtomicU64,
     limits: Limits,
     timeout: Duration,
+    metrics: Arc<Metrics>,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
@@ -134,6 +138,20 @@ pub struct Server {
 impl Server {
     /// Proposes `request` and waits until this member has applied it.
     pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
+        let metrics = &self.metrics.server;
+        metrics.proposals_pending.inc();
+        let _pending = Pending(&metrics.proposals_pending);
+        let outcome = self.propose_uncounted(request).await;
+        if matches!(
+            outcome,
+            Err(RequestError::Timeout | RequestError::Stopped | RequestError::TooManyRequests)
+        ) {
+            metrics.proposals_failed.inc();
+        }
+        outcome
+    }
+
+    async fn propose_uncounted(&self, request: Request) -> Result<Response, RequestError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = vetcdpb::LogRequest {
             id,
@@ -167,11 +185,16 @@ impl Server {
         if defect!(self.defects, LocalRead) {
             return Ok(self.serializable());
         }
-        self.within_timeout(async {
-            let index = self.raft.read_index().await?;
-            self.reached(index).await
-        })
-        .await
+        let read = self
+            .within_timeout(async {
+                let index = self.raft.read_index().await?;
+                self.reached(index).await
+            })
+            .await;
+        if read.is_err() {
+            self.metrics.server.read_indexes_failed.inc();
+        }
+        read
     }
 
     /// The state this member applied last, once it is known to be the cluster's; it may be old.
@@ -243,8 +266,28 @@ impl Server {
         &self.host
     }
 
+    /// What this member measures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The names of the alarms that are raised.
+    pub fn raised_alarms(&self) -> Vec<&'static str> {
+        // No alarm can be raised yet.
+        Vec::new()
+    }
+
     /// The store on disk.
     pub fn backend(&self) -> Arc<Backend> {
         self.backend.borrow().clone()
+    }
+}
+
+/// A proposal in progress: counted until it is answered or given up.
+struct Pending<'a>(&'a prometheus::IntGauge);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

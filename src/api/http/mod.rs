@@ -24,6 +24,7 @@ use crate::server::Server;
 
 pub use body::FrontBody;
 use body::Received;
+pub use gateway::PATHS as GATEWAY_PATHS;
 
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

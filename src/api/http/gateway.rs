@@ -175,14 +175,15 @@ pub async fn answer(
 
 /// The request's messages as gRPC wants them: one, or for a client's stream as many as there are.
 fn encode(method: &MethodDescriptor, body: &[u8]) -> Result<Bytes, String> {
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<serde_json::Value>();
     let mut framed = BytesMut::new();
     let mut count = 0;
     while count == 0 || method.is_client_streaming() {
         let message = match values.next() {
             Some(value) => {
-                let value = value.map_err(|error| error.to_string())?;
+                let mut value = value.map_err(|error| error.to_string())?;
+                drop_unknown_fields(&mut value, &method.input());
                 DynamicMessage::deserialize_with_options(method.input(), value, &options)
                     .map_err(|error| error.to_string())?
             }
@@ -197,6 +198,34 @@ fn encode(method: &MethodDescriptor, body: &[u8]) -> Result<Bytes, String> {
             .map_err(|error| error.to_string())?;
     }
     Ok(framed.freeze())
+}
+
+/// Drops what the message has no field for, as etcd does. (The decoder's own leniency goes further:
+/// it would take an unknown name of an enum for its default.) JSON nests no deeper than its parser
+/// allows.
+fn drop_unknown_fields(value: &mut serde_json::Value, kind: &MessageDescriptor) {
+    let Some(object) = value.as_object_mut() else {
+        return;
+    };
+    let field = |name: &str| {
+        kind.get_field_by_json_name(name)
+            .or_else(|| kind.get_field_by_name(name))
+    };
+    object.retain(|name, _| field(name).is_some());
+    for (name, value) in object.iter_mut() {
+        let inner = field(name).map(|field| field.kind());
+        let Some(prost_reflect::Kind::Message(kind)) = inner else {
+            continue;
+        };
+        match value {
+            serde_json::Value::Array(items) => {
+                for item in items {
+                    drop_unknown_fields(item, &kind);
+                }
+            }
+            value => drop_unknown_fields(value, &kind),
+        }
+    }
 }
 
 /// The headers of the call: gRPC's own, and those of the caller that are meant for it.

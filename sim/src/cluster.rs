@@ -149,6 +149,8 @@ const OWN_FLAGS: &[&str] = &[
     "initial-cluster-token",
     "log-level",
     "log-format",
+    "log-outputs",
+    "config-file",
 ];
 
 impl ServerFlags for Flags {

@@ -55,6 +55,7 @@ impl Kv for KvService {
             return Err(Refusal::LearnerRefuses.into());
         }
         check::check_range(&request).map_err(|error| store_status(&error))?;
+        self.server.metrics().server.ranges.inc();
         let published = self.server.read(request.serializable).await?;
         let mut response = published
             .state

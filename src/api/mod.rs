@@ -1,8 +1,11 @@
 //! What clients see: the generated protocol types and the services over them.
 
 mod cluster;
+pub mod descriptors;
 mod election;
 mod error;
+mod health;
+pub mod http;
 mod kv;
 mod learner;
 mod lease;
@@ -23,6 +26,7 @@ use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use proto::health::health_server::HealthServer;
 use proto::v3electionpb::election_server::ElectionServer;
 use proto::v3lockpb::lock_server::LockServer;
 use serve::ServeLimits;
@@ -39,13 +43,16 @@ pub struct Limits {
     pub serve: ServeLimits,
     /// The largest message that is taken from a client (bytes).
     pub receive_bytes: usize,
+    /// Whether the time of each call is measured.
+    pub extensive_metrics: bool,
 }
 
-/// Serves clients on `listener` until `stop` turns true.
+/// Serves clients on `listener`, with what `serves` allows there, until `stop` turns true.
 pub async fn serve_clients(
     host: Arc<dyn Host>,
     listener: Box<dyn Listener>,
     server: Arc<Server>,
+    serves: http::Serves,
     limits: Limits,
     stop: signal::Receiver<bool>,
 ) {
@@ -73,9 +80,11 @@ pub async fn serve_clients(
         .add_service(election)
         .add_service(maintenance)
         .add_service(watch)
+        .add_service(HealthServer::new(health::HealthService))
         .prepare();
-    let gated = learner::Gate::new(routes, server);
-    serve::serve(host, listener, gated, limits.serve, stop).await;
+    let gated = learner::Gate::new(routes, server.clone());
+    let front = http::Front::new(server, gated, serves, &limits);
+    serve::serve(host, listener, front, limits.serve, stop).await;
 }
 
 /// Generated protocol types; the definitions are in `src/api/proto`.
@@ -96,6 +105,10 @@ pub mod proto {
     /// The Election service.
     pub mod v3electionpb {
         tonic::include_proto!("v3electionpb");
+    }
+    /// gRPC's standard health service.
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
     }
     /// Between vetcd's own members, and in its log.
     pub mod vetcdpb {

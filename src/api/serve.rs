@@ -22,7 +22,8 @@ use tower_service::Service;
 
 use crate::host::http::{HostExecutor, HostTimer};
 use crate::host::quiet::QuietSleep;
-use crate::host::{Host, HostExt, Listener, Stream, TaskHandle};
+use crate::host::{Host, HostExt, Identity, Listener, Stream, TaskHandle};
+use crate::tls::ClientIdentity;
 
 /// An error of a served service; it ends the HTTP stream.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -102,7 +103,7 @@ pub async fn serve<S, B>(
     let connections = Connections::default();
     let server = Server {
         builder: builder(&host, &limits),
-        service: TowerToHyperService::new(service),
+        service,
         host: host.clone(),
         opening_timeout: limits.opening_timeout,
     };
@@ -175,7 +176,7 @@ fn builder(host: &Arc<dyn Host>, limits: &ServeLimits) -> auto::Builder<HostExec
 /// What every connection of one serving loop shares.
 struct Server<S> {
     builder: auto::Builder<HostExecutor>,
-    service: TowerToHyperService<S>,
+    service: S,
     host: Arc<dyn Host>,
     opening_timeout: Duration,
 }
@@ -218,6 +219,10 @@ impl Connections {
         };
         let received = Arc::new(AtomicUsize::new(0));
         let peer = stream.peer_address();
+        let service = Identified {
+            service: server.service.clone(),
+            identity: stream.identity(),
+        };
         let opening = Opening {
             received: received.clone(),
             limit: QuietSleep::new(server.host.sleep(server.opening_timeout)),
@@ -226,7 +231,7 @@ impl Connections {
             .builder
             .serve_connection(
                 TokioIo::new(CountedStream { stream, received }),
-                server.service.clone(),
+                TowerToHyperService::new(service),
             )
             .into_owned();
         let task = server.host.spawn(
@@ -294,7 +299,7 @@ async fn drive<S, B>(
     connection: auto::Connection<
         'static,
         TokioIo<CountedStream>,
-        TowerToHyperService<S>,
+        TowerToHyperService<Identified<S>>,
         HostExecutor,
     >,
     mut opening: Opening,
@@ -326,6 +331,35 @@ where
                 }
             }
         }
+    }
+}
+
+/// A service whose requests carry who their connection's client has proven to be.
+#[derive(Clone)]
+struct Identified<S> {
+    service: S,
+    identity: Option<Identity>,
+}
+
+impl<S: Service<http::Request<Incoming>>> Service<http::Request<Incoming>> for Identified<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Incoming>) -> S::Future {
+        if let Some(identity) = &self.identity
+            && let Some(common_name) = identity.common_name()
+        {
+            let common_name = common_name.map(str::to_owned);
+            request
+                .extensions_mut()
+                .insert(ClientIdentity { common_name });
+        }
+        self.service.call(request)
     }
 }
 

@@ -4,15 +4,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::duration;
+use super::inert;
+use super::operations::Operations;
+use super::security::Security;
 use super::urls::{InitialCluster, UrlList};
 use crate::wal::SyncPolicy;
 
 const AFTER_HELP: &str = "\
 Every flag can also be set by an environment variable: ETCD_ and the flag's name in capitals, with _ \
-for -. The command line wins.";
+for -. The command line wins. With --config-file, flags and variables other than that are ignored.";
 
 /// The server's flags; [`Config::validate`] says what they must satisfy together.
 ///
@@ -29,6 +32,10 @@ for -. The command line wins.";
     max_term_width = 100
 )]
 pub struct Config {
+    /// A YAML file with the flags' names and values; all other flags and variables are then ignored.
+    #[arg(help_heading = "Member", long, value_name = "FILE")]
+    pub(super) config_file: Option<PathBuf>,
+
     /// Human-readable name of this member.
     #[arg(
         help_heading = "Member",
@@ -212,6 +219,13 @@ pub struct Config {
         default_value_t = 1
     )]
     pub max_learners: u32,
+    /// TLS.
+    #[command(flatten)]
+    pub security: Security,
+
+    /// Health, metrics, logs, automatic compaction.
+    #[command(flatten)]
+    pub operations: Operations,
 
     /// When the log is made durable: always, batch:TIME, interval:TIME or none [default: always].
     #[arg(help_heading = "Durability", long, value_name = "POLICY")]
@@ -262,6 +276,10 @@ pub struct Config {
         default_value = "json"
     )]
     pub log_format: LogFormat,
+
+    /// What is to be logged about the flags themselves, once there is a log.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Whether the cluster is being made.
@@ -304,16 +322,24 @@ pub enum LogFormat {
     Console,
 }
 
+/// The parser: vetcd's flags, and those of etcd's that do nothing here.
+pub(super) fn command() -> clap::Command {
+    inert::add_to(Config::command())
+}
+
 /// Reads flags (without the program's name) as they are; nothing is compared with anything.
 pub(super) fn parse<A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
-) -> Result<Config, clap::Error> {
+) -> Result<(Config, clap::ArgMatches), clap::Error> {
     let line = arguments.into_iter().map(Into::into);
-    Config::try_parse_from(std::iter::once(OsString::from("vetcd")).chain(line))
+    let line = std::iter::once(OsString::from("vetcd")).chain(line);
+    let matches = command().try_get_matches_from(line)?;
+    let config = Config::from_arg_matches(&matches)?;
+    Ok((config, matches))
 }
 
 /// A boolean in any form that etcd takes.
-fn go_bool(text: &str) -> Result<bool, String> {
+pub(super) fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -84,10 +84,33 @@ pub trait Host: Send + Sync + 'static {
     /// the testbed counts elections and checks raft's safety properties with it.
     fn observe(&self, _event: Event) {}
 
+    /// What the process uses of its machine; `None` where members are no processes. Blocks on
+    /// disk work.
+    fn process_usage(&self) -> Option<ProcessUsage> {
+        None
+    }
+
     /// The deliberate mistakes chosen for this member; empty everywhere but in the testbed.
     fn defects(&self) -> crate::defects::Defects {
         crate::defects::Defects::default()
     }
+}
+
+/// What a process uses of its machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    /// Seconds of processor time.
+    pub cpu_seconds: f64,
+    /// When it began, in seconds since 1970.
+    pub started_seconds: f64,
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// The most file descriptors it may open.
+    pub open_files_max: u64,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+    /// Virtual memory, bytes.
+    pub virtual_bytes: u64,
 }
 
 /// Something that happened inside a member, as told to [`Host::observe`].
@@ -254,6 +277,29 @@ impl TaskHandle {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// The other side's address, for logs.
     fn peer_address(&self) -> String;
+
+    /// Where it will stand who the other side has proven to be; `None` for streams that prove
+    /// nothing.
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
+}
+
+/// Who the other side of a stream has proven to be, once it has. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Identity(Arc<OnceLock<Option<String>>>);
+
+impl Identity {
+    /// Sets the common name of the other side's verified certificate; only the first call counts.
+    pub fn prove(&self, common_name: Option<String>) {
+        let _ = self.0.set(common_name);
+    }
+
+    /// The certificate's common name (`None` inside when it has none); `None` when nothing is
+    /// proven.
+    pub fn common_name(&self) -> Option<Option<&str>> {
+        self.0.get().map(Option::as_deref)
+    }
 }
 
 /// What [`Listener::accept`] returns.

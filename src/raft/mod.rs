@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::proto::vetcdpb;
 use crate::host::{Host, Listener, Moment, TaskHandle};
+use crate::metrics::Metrics;
 use crate::server::{Members, Published};
 use crate::wal;
 
@@ -203,6 +204,10 @@ pub struct Options {
     pub wal_sync: wal::SyncPolicy,
     /// Gives the newest applied state.
     pub latest: Latest,
+    /// Whether a member that starts stands for election early.
+    pub initial_tick_advance: bool,
+    /// What the member measures.
+    pub metrics: Arc<Metrics>,
     /// Term and vote as last written.
     pub(crate) synced_vote: (u64, u64),
 }
@@ -224,6 +229,8 @@ impl Options {
             snapshot_catchup_entries: 5_000,
             wal_sync,
             latest,
+            initial_tick_advance: true,
+            metrics: Arc::default(),
             synced_vote: (0, 0),
         }
     }
@@ -388,7 +395,13 @@ pub fn start(
     let (ack_sender, acks) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(Status::default());
     let (ended_sender, ended) = oneshot::channel();
-    let wal = wal::Writer::start(host.clone(), restored.log, options.wal_sync, ack_sender);
+    let wal = wal::Writer::start(
+        host.clone(),
+        restored.log,
+        options.wal_sync,
+        ack_sender,
+        options.metrics.disk.wal_fsync_seconds.clone(),
+    );
     let wal_metrics = wal.metrics();
     let mut transport = transport::Transport::start(
         host.clone(),
@@ -401,6 +414,7 @@ pub fn start(
         listeners,
         calls,
         input_sender.clone(),
+        options.metrics.clone(),
     );
     let contacts = transport.contacts();
     let ticking = tick(host.clone(), options.tick, input_sender.clone());

@@ -6,7 +6,7 @@
 //! back (`on_persist_ready`). Committed entries reach the apply task in log order. The loop never
 //! blocks: it waits only for the next input or acknowledgement.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use super::transport::Transport;
 use super::{Apply, Committed, Error, Input, Options, Reached, Role, Status};
 use crate::defect;
 use crate::defects::Defects;
-use crate::host::{Event, Host, HostExt};
+use crate::host::{Event, Host, HostExt, Moment};
 use crate::wal;
 
 /// How many inputs are taken before what they caused is worked off.
@@ -66,6 +66,8 @@ pub struct Node {
     campaigns: u64,
     /// Set once this member knows that it was removed, see [`super::changes`].
     pub(super) leaving: Option<Leaving>,
+    /// When the oldest unanswered heartbeat went to each peer, to measure the way there and back.
+    heartbeats: BTreeMap<u64, Moment>,
 }
 
 /// What [`Node`] is built from.
@@ -106,13 +108,16 @@ impl Node {
             marked: parts.marked,
             campaigns: 0,
             leaving: None,
+            heartbeats: BTreeMap::new(),
         }
     }
 
     /// Runs until the server lets go of the input queue, or until this member must not go on.
     pub async fn run(mut self) -> Result<(), Error> {
         self.set_election_timeout();
-        self.shorten_first_election();
+        if self.options.initial_tick_advance {
+            self.shorten_first_election();
+        }
         while self.raft.has_ready() {
             self.on_ready()?;
         }
@@ -224,7 +229,10 @@ impl Node {
             Input::ProposeChange(request) => self.propose_change(request),
             Input::ReadIndex(answer) => self.reads.add(answer),
             Input::Peer(message) => return self.on_message(message),
-            Input::Unreachable(peer) => self.raft.report_unreachable(peer),
+            Input::Unreachable(peer) => {
+                self.heartbeats.remove(&peer);
+                self.raft.report_unreachable(peer);
+            }
             Input::SnapshotSent { to, delivered } => {
                 let status = match delivered {
                     true => SnapshotStatus::Finish,
@@ -242,6 +250,16 @@ impl Node {
     }
 
     fn on_message(&mut self, mut message: Message) -> Result<(), Error> {
+        if message.msg_type == MessageType::MsgHeartbeatResponse
+            && let Some(sent) = self.heartbeats.remove(&message.from)
+        {
+            let seconds = self.host.now().since(sent).as_secs_f64();
+            let peer = format!("{:x}", message.from);
+            let round_trips = &self.options.metrics.peers.round_trip_seconds;
+            round_trips
+                .with_label_values(&[peer.as_str()])
+                .observe(seconds);
+        }
         let raft = &self.raft.raft;
         let own = guard::Own {
             id: raft.id,
@@ -396,6 +414,10 @@ impl Node {
         };
         let term = self.raft.raft.term;
         let before = self.status.borrow().clone();
+        let metrics = &self.options.metrics;
+        if soft.leader_id != raft::INVALID_ID && soft.leader_id != before.leader {
+            metrics.server.leader_changes.inc();
+        }
         if before.role == Role::Leader && soft.raft_state != StateRole::Leader {
             self.host.observe(Event::SteppedDown { term: before.term });
         }
@@ -418,7 +440,15 @@ impl Node {
         if messages.is_empty() {
             return;
         }
+        let beats = |message: &&Message| message.msg_type == MessageType::MsgHeartbeat;
+        for message in messages.iter().filter(beats) {
+            // Only the oldest unanswered one counts: its answer comes first.
+            self.heartbeats
+                .entry(message.to)
+                .or_insert_with(|| self.host.now());
+        }
         for peer in self.transport.send(messages) {
+            self.heartbeats.remove(&peer);
             self.raft.report_unreachable(peer);
         }
     }

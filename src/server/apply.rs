@@ -19,6 +19,7 @@ use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Event, Host, HostExt};
 use crate::lease;
+use crate::metrics::Metrics;
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, Reached, Reconfigured, SnapshotStore};
 use crate::snapshot;
@@ -26,6 +27,7 @@ use crate::watch::Hub;
 
 use super::apply_lease::LeaseEvent;
 use super::board::Board;
+use super::counts;
 use super::news::News;
 use super::refusal::Refusal;
 use super::upkeep::Order;
@@ -35,6 +37,9 @@ use super::{Published, Response};
 /// Keys looked at in one step of a compaction, and the pause between steps (etcd's defaults).
 const COMPACTION_BATCH: usize = 1000;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
+
+/// Entries applied together that take longer are counted as slow (etcd's default).
+const SLOW_APPLY: Duration = Duration::from_millis(100);
 
 /// Why the apply task ended.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +140,7 @@ pub struct Applier {
     pub lease_events: Vec<LeaseEvent>,
     pub orders: mpsc::Receiver<Order>,
     pub sizes: Arc<Sizes>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What is going on besides applying entries. Each flag says that a signal is on its way, and is
@@ -260,8 +266,12 @@ impl Applier {
         progress: &mut Progress,
     ) -> Result<(), Error> {
         let mut answers = Vec::new();
+        let begun = self.host.now();
         for entry in entries {
             self.apply_one(entry, &mut answers, progress)?;
+        }
+        if self.host.now().since(begun) > SLOW_APPLY {
+            self.metrics.server.slow_applies.inc();
         }
         self.publish();
         if !progress.changes.is_empty() {
@@ -314,7 +324,7 @@ impl Applier {
         }
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.execute(request.request, own, change.is_some());
+        let outcome = self.measured(request.request, own, change.is_some());
         if let Ok(Response::Members(members)) = &outcome {
             progress.changes.push(Reconfigured {
                 index,
@@ -334,6 +344,15 @@ impl Applier {
             answers.push((id, outcome));
         }
         Ok(())
+    }
+
+    fn measured(&mut self, request: Option<Request>, own: bool, is_change: bool) -> Outcome {
+        let begun = self.host.now();
+        let kind = counts::kind(request.as_ref());
+        let outcome = self.execute(request, own, is_change);
+        let seconds = self.host.now().since(begun).as_secs_f64();
+        counts::count(&self.metrics.server, kind, &outcome, seconds);
+        outcome
     }
 
     /// Applies one request. `is_change` says that raft knows the entry as a change of the
@@ -472,8 +491,11 @@ impl Applier {
                 defragmented,
             })
         });
+        let (host, metrics, begun) = (self.host.clone(), self.metrics.clone(), self.host.now());
         let task = async move {
             let result = committing.await.unwrap_or(Err(Error::Interrupted));
+            let seconds = host.now().since(begun).as_secs_f64();
+            metrics.disk.backend_commit_seconds.observe(seconds);
             let _ = signals.send(Signal::Committed(Box::new(result)));
         };
         self.host.spawn("backend-commit", Box::pin(task));

@@ -8,9 +8,11 @@
 mod alarms;
 mod apply;
 mod apply_lease;
+mod auto_compaction;
 mod board;
 mod boot;
 mod counters;
+mod counts;
 mod election;
 pub mod etcd_snapshot;
 mod join;
@@ -41,6 +43,7 @@ use crate::backend::Backend;
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Host, HostExt};
+use crate::metrics::Metrics;
 use crate::mvcc::{self, State};
 use crate::raft;
 use crate::watch::{self as watches, Hub};
@@ -203,6 +206,7 @@ pub struct Server {
     sizes: Arc<Sizes>,
     orders: mpsc::Sender<Order>,
     counters: Counters,
+    metrics: Arc<Metrics>,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
@@ -219,6 +223,24 @@ impl Server {
     }
 
     async fn propose_as(
+        &self,
+        request: Request,
+        hand_over: fn(&raft::Handle, Bytes) -> bool,
+    ) -> Result<Response, RequestError> {
+        let metrics = &self.metrics.server;
+        metrics.proposals_pending.inc();
+        let _pending = Pending(&metrics.proposals_pending);
+        let outcome = self.propose_uncounted(request, hand_over).await;
+        if matches!(
+            outcome,
+            Err(RequestError::Timeout | RequestError::Stopped | RequestError::TooManyRequests)
+        ) {
+            metrics.proposals_failed.inc();
+        }
+        outcome
+    }
+
+    async fn propose_uncounted(
         &self,
         request: Request,
         hand_over: fn(&raft::Handle, Bytes) -> bool,
@@ -268,11 +290,16 @@ impl Server {
         if defect!(self.defects, LocalRead) {
             return Ok(self.serializable());
         }
-        self.within_timeout(async {
-            let index = self.raft.read_index().await?;
-            self.reached(index).await
-        })
-        .await
+        let read = self
+            .within_timeout(async {
+                let index = self.raft.read_index().await?;
+                self.reached(index).await
+            })
+            .await;
+        if read.is_err() {
+            self.metrics.server.read_indexes_failed.inc();
+        }
+        read
     }
 
     /// The state this member applied last, once it is known to be the cluster's; it may be old.
@@ -371,8 +398,30 @@ impl Server {
         own.is_some_and(|member| member.is_learner)
     }
 
+    /// What this member measures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The names of the alarms that are raised.
+    pub fn raised_alarms(&self) -> Vec<&'static str> {
+        let published = self.serializable();
+        let kinds = [pb::AlarmType::Nospace, pb::AlarmType::Corrupt];
+        let raised = kinds.iter().filter(|kind| published.alarms.is_on(**kind));
+        raised.map(|kind| kind.as_str_name()).collect()
+    }
+
     /// The store on disk.
     pub fn backend(&self) -> Arc<Backend> {
         self.backend.borrow().clone()
+    }
+}
+
+/// A proposal in progress: counted until it is answered or given up.
+struct Pending<'a>(&'a prometheus::IntGauge);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -8,15 +8,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api;
+use crate::api::http::Serves;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
-use crate::config::{ClusterState, Config};
+use crate::config::{ClusterState, Config, MemberUrl, MetricsDetail};
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
+use crate::metrics::Metrics;
 use crate::raft::{self, SnapshotStore};
+use crate::tls::Tls;
 use crate::wal;
 use crate::watch::{self as watches, Hub};
 
 use super::apply::{self, Applier, BackendOptions};
+use super::auto_compaction;
 use super::board::Board;
 use super::boot::{self, Booted};
 use super::join;
@@ -48,6 +52,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::Error),
     /// The data directory cannot be used.
     #[error(transparent)]
     Boot(#[from] boot::Error),
@@ -67,7 +74,11 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Error::Config(_) | Error::Listen { .. } | Error::Boot(_) | Error::Join(_)
+            Error::Config(_)
+                | Error::Listen { .. }
+                | Error::Tls(_)
+                | Error::Boot(_)
+                | Error::Join(_)
         )
     }
 
@@ -118,11 +129,11 @@ async fn run_once(
     stop: &mut watch::Receiver<bool>,
     serving: &impl Fn(Arc<Server>),
 ) -> Result<(), Error> {
-    let client_listeners = listen(host, config.client_addresses()?, "--listen-client-urls").await?;
-    let peer_listeners = listen(host, config.peer_addresses()?, "--listen-peer-urls").await?;
+    let listening = Listening::start(host, config).await?;
     let mut options = boot_options(host, config)?;
     if options.joins {
-        let joining = join(host, config, &mut options);
+        let dialling = listening.tls.peer_host(host);
+        let joining = join(&dialling, config, &mut options);
         tokio::select! {
             biased;
             joined = joining => joined?,
@@ -134,22 +145,37 @@ async fn run_once(
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
-    let member = start(host, config, &options, booted, peer_listeners)?;
+    let Listening {
+        tls,
+        clients,
+        peers,
+    } = listening;
+    let member = start(host, config, &options, booted, (&tls, peers))?;
     let (stop_serving, serving_stopped) = watch::channel(false);
-    for listener in client_listeners {
-        tracing::info!(address = listener.local_address(), "serving clients");
+    for (listener, serves) in clients {
+        tracing::info!(
+            address = listener.local_address(),
+            ?serves,
+            "serving clients"
+        );
         let serving = api::serve_clients(
             host.clone(),
             listener,
             member.server.clone(),
+            serves,
             api::Limits {
                 serve: config.serve_limits(),
                 receive_bytes: config.grpc_receive_bytes_max(),
+                extensive_metrics: config.operations.metrics == MetricsDetail::Extensive,
             },
             serving_stopped.clone(),
         );
         host.spawn("serve", Box::pin(serving));
     }
+    let compacting = config.operations.auto_compaction()?.map(|retention| {
+        let compacting = auto_compaction::run(member.server.clone(), retention);
+        host.spawn("auto-compaction", Box::pin(compacting))
+    });
     serving(member.server.clone());
     let publishing = publish_attributes(member.server.clone(), attributes(config, &member));
     let publisher = host.spawn("publish", Box::pin(publishing));
@@ -162,6 +188,9 @@ async fn run_once(
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
     publisher.abort();
+    if let Some(compacting) = compacting {
+        compacting.abort();
+    }
     stop_serving.send_replace(true);
     member.server.watches().close();
     if ended.as_ref().map_or_else(Error::is_removal, |()| true) {
@@ -211,7 +240,7 @@ fn start(
     config: &Config,
     options: &boot::Options,
     booted: Booted,
-    listeners: Vec<Box<dyn Listener>>,
+    (tls, listeners): (&Tls, Vec<Box<dyn Listener>>),
 ) -> Result<Member, Error> {
     let Booted {
         identity,
@@ -241,8 +270,11 @@ fn start(
     });
     let published = Arc::new(Board::new(current.clone()));
     let latest = published.clone();
+    let metrics = Arc::new(Metrics::new());
     let raft_options = raft::Options {
         pre_vote: config.pre_vote,
+        initial_tick_advance: config.operations.initial_election_tick_advance,
+        metrics: metrics.clone(),
         snapshot_count: config.snapshot_count,
         snapshot_catchup_entries: config.snapshot_catchup_entries,
         ..raft::Options::new(
@@ -253,14 +285,14 @@ fn start(
         )
     };
     let snapshots = Arc::new(SnapshotStore::new(options.snapshot_dir()));
-    let calls = raft::Calls::new(host.clone(), identity);
+    let calls = raft::Calls::new(tls.peer_host(host), identity);
     let raft::Running {
         handle,
         applies,
         ended: raft_ended,
         tasks,
     } = raft::start(
-        host.clone(),
+        tls.peer_host(host),
         raft_options,
         identity,
         restored,
@@ -305,6 +337,7 @@ fn start(
         snapshots,
         orders: ordered,
         sizes: sizes.clone(),
+        metrics: metrics.clone(),
     };
     let (apply_sender, apply_ended) = oneshot::channel();
     let applying = async move {
@@ -347,6 +380,7 @@ fn start(
             progress_interval: config.watch_progress_notify_interval,
             fragment_bytes: config.grpc_receive_bytes_max(),
         },
+        metrics,
         timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
     });
     server.answer_peers();
@@ -360,15 +394,72 @@ fn start(
     })
 }
 
+/// Everything that is listened on, and what TLS needs, before the data directory is opened.
+struct Listening {
+    tls: Tls,
+    clients: Vec<(Box<dyn Listener>, Serves)>,
+    peers: Vec<Box<dyn Listener>>,
+}
+
+impl Listening {
+    async fn start(host: &Arc<dyn Host>, config: &Config) -> Result<Listening, Error> {
+        let tls = Tls::start(host, config).await?;
+        let http = config.listen_client_http_urls();
+        let all = match http.is_empty() {
+            true => Serves::All,
+            false => Serves::Grpc,
+        };
+        let mut clients = Vec::new();
+        for (flag, urls, serves, config) in [
+            (
+                "--listen-client-urls",
+                config.listen_client_urls(),
+                all,
+                tls.clients(),
+            ),
+            (
+                "--listen-client-http-urls",
+                http,
+                Serves::Http,
+                tls.clients(),
+            ),
+            (
+                "--listen-metrics-urls",
+                config.listen_metrics_urls(),
+                Serves::Metrics,
+                tls.metrics(),
+            ),
+        ] {
+            let listeners = listen(host, urls, flag, config).await?;
+            clients.extend(listeners.into_iter().map(|listener| (listener, serves)));
+        }
+        let urls = config.listen_peer_urls();
+        let peers = listen(host, urls, "--listen-peer-urls", tls.peers()).await?;
+        Ok(Listening {
+            tls,
+            clients,
+            peers,
+        })
+    }
+}
+
 async fn listen(
     host: &Arc<dyn Host>,
-    addresses: Vec<String>,
+    urls: Vec<MemberUrl>,
     flag: &'static str,
+    tls: Option<Arc<crate::tls::ServerSide>>,
 ) -> Result<Vec<Box<dyn Listener>>, Error> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
+    let mut listeners = Vec::with_capacity(urls.len());
+    for MemberUrl {
+        tls: secure,
+        address,
+    } in urls
+    {
         match host.listen(&address).await {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => {
+                let tls = tls.clone().filter(|_| secure);
+                listeners.push(crate::tls::listener(listener, tls));
+            }
             Err(source) => {
                 return Err(Error::Listen {
                     address,

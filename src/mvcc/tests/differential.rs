@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use im::OrdSet;
 use proptest::prelude::*;
 use proptest::sample::select;
 

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use prometheus::IntCounter;
+use prost::Message;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb::{ClusterAnswer, PeerBatch, PeerHello};
 use crate::host::{Host, HostExt, Listener, Stream, TaskHandle};
+use crate::metrics::Metrics;
 
 use super::calls::Calls;
 use super::frame::{self, MAX_PAYLOAD, Reader};
@@ -79,6 +82,7 @@ pub struct Acceptor {
     latest: Latest,
     inputs: mpsc::Sender<Input>,
     slots: Arc<tokio::sync::Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Acceptor {
@@ -89,6 +93,7 @@ impl Acceptor {
         sources: &Sources,
         calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
+        metrics: Arc<Metrics>,
     ) -> Acceptor {
         Acceptor {
             host,
@@ -99,6 +104,7 @@ impl Acceptor {
             calls,
             inputs,
             slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
+            metrics,
         }
     }
 
@@ -158,13 +164,20 @@ impl Acceptor {
         if hello.channel == CHANNEL_CALLS {
             return self.calls.answer(reader).await;
         }
+        let from = format!("{:x}", hello.from_member);
+        let metrics = &self.metrics.peers;
         let receiver = Receiver {
             host: self.host.clone(),
             from: hello.from_member,
             inputs: self.inputs.clone(),
+            bytes: metrics.received_bytes.with_label_values(&[from.as_str()]),
+            failures: metrics
+                .received_failures
+                .with_label_values(&[from.as_str()]),
         };
         let receiving = async move {
             if let Err(error) = receiver.run(reader).await {
+                receiver.failures.inc();
                 let peer = receiver.from;
                 tracing::debug!(peer = format_args!("{peer:x}"), %error, "raft channel ended");
             }
@@ -241,6 +254,8 @@ struct Receiver {
     host: Arc<dyn Host>,
     from: u64,
     inputs: mpsc::Sender<Input>,
+    bytes: IntCounter,
+    failures: IntCounter,
 }
 
 impl Receiver {
@@ -249,7 +264,10 @@ impl Receiver {
         frame::encode_bytes(&[], &mut acknowledgement);
         let mut acknowledged = self.host.now();
         loop {
-            let batch: PeerBatch = reader.next(MAX_PAYLOAD).await?;
+            let payload = reader.next_bytes(MAX_PAYLOAD).await?;
+            self.bytes.inc_by(payload.len() as u64);
+            let batch = PeerBatch::decode(payload)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             for message in batch.messages {
                 if message.from != self.from {
                     let text = "a peer speaks for another member";

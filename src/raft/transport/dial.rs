@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb::{PeerBatch, PeerHello, RaftMessage};
 use crate::host::{Host, HostExt, Moment, Stream};
+use crate::metrics::PeerMetrics;
 
 use super::frame::{self, Reader};
 use super::{
@@ -36,6 +38,7 @@ pub struct Dialler {
     pub peer: PeerAddress,
     pub inputs: mpsc::Sender<Input>,
     pub contacts: Arc<Contacts>,
+    pub counts: Counts,
 }
 
 /// A peer refuses this member because the cluster has removed it.
@@ -47,6 +50,27 @@ fn is_removal(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<RemovedHere>())
+}
+
+/// What is counted of one peer.
+pub struct Counts {
+    sent_bytes: IntCounter,
+    pub failures: IntCounter,
+    active: IntGauge,
+}
+
+impl Counts {
+    pub fn new(metrics: &PeerMetrics, own: Identity, peer: u64) -> Counts {
+        let (own, peer) = (format!("{:x}", own.member_id), format!("{peer:x}"));
+        let to = [peer.as_str()];
+        Counts {
+            sent_bytes: metrics.sent_bytes.with_label_values(&to),
+            failures: metrics.sent_failures.with_label_values(&to),
+            active: metrics
+                .active
+                .with_label_values(&[own.as_str(), peer.as_str()]),
+        }
+    }
 }
 
 type Halves = (
@@ -68,7 +92,9 @@ impl Dialler {
                     pause = RETRY_MIN;
                     tracing::info!(peer = format_args!("{peer:x}"), address, "peer connected");
                     self.contacts.connected(peer, self.host.now());
+                    self.counts.active.set(1);
                     let ended = self.forward(connection, &mut messages).await;
+                    self.counts.active.set(0);
                     if !messages.is_closed() {
                         self.contacts.lost(peer);
                     }
@@ -87,6 +113,7 @@ impl Dialler {
                     tracing::debug!(peer = format_args!("{peer:x}"), address, %error, "no peer");
                 }
             }
+            self.counts.failures.inc();
             let _ = self.inputs.send(Input::Unreachable(peer)).await;
             self.host.sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
@@ -138,6 +165,7 @@ impl Dialler {
                 Some(result) => result?,
                 None => return Err(io::ErrorKind::TimedOut.into()),
             }
+            self.counts.sent_bytes.inc_by(buffer.len() as u64);
         }
     }
 }

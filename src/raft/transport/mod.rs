@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb;
 use crate::host::{Host, Listener, TaskHandle};
+use crate::metrics::Metrics;
 use crate::server::Members;
 
 use super::convert::message_to_wire;
@@ -97,6 +98,7 @@ impl Transport {
         listeners: Vec<Box<dyn Listener>>,
         calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
+        metrics: Arc<Metrics>,
     ) -> Transport {
         let book = Arc::new(accept::Book::default());
         let mut tasks = Vec::new();
@@ -108,11 +110,12 @@ impl Transport {
                 &sources,
                 calls.clone(),
                 inputs.clone(),
+                metrics.clone(),
             );
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
         }
         let mut transport = Transport {
-            peers: Peers::new(host.clone(), identity, inputs.clone()),
+            peers: Peers::new(host.clone(), identity, inputs.clone(), metrics),
             host,
             identity,
             inputs,

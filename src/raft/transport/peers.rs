@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb;
 use crate::host::{Host, Moment, TaskHandle};
+use crate::metrics::Metrics;
 use crate::server::Members;
 
 use super::super::Input;
@@ -53,6 +55,7 @@ pub struct Peers {
     identity: Identity,
     inputs: mpsc::Sender<Input>,
     contacts: Arc<Contacts>,
+    metrics: Arc<Metrics>,
     peers: BTreeMap<u64, Peer>,
 }
 
@@ -60,15 +63,22 @@ struct Peer {
     address: PeerAddress,
     queue: mpsc::Sender<Vec<vetcdpb::RaftMessage>>,
     dialler: TaskHandle,
+    dropped: IntCounter,
 }
 
 impl Peers {
-    pub fn new(host: Arc<dyn Host>, identity: Identity, inputs: mpsc::Sender<Input>) -> Peers {
+    pub fn new(
+        host: Arc<dyn Host>,
+        identity: Identity,
+        inputs: mpsc::Sender<Input>,
+        metrics: Arc<Metrics>,
+    ) -> Peers {
         Peers {
             host,
             identity,
             inputs,
             contacts: Arc::default(),
+            metrics,
             peers: BTreeMap::new(),
         }
     }
@@ -110,12 +120,15 @@ impl Peers {
 
     fn dial(&mut self, id: u64, address: PeerAddress) {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
+        let counts = dial::Counts::new(&self.metrics.peers, self.identity, id);
+        let dropped = counts.failures.clone();
         let dialler = dial::Dialler {
             host: self.host.clone(),
             identity: self.identity,
             peer: address.clone(),
             inputs: self.inputs.clone(),
             contacts: self.contacts.clone(),
+            counts,
         };
         let dialler = self
             .host
@@ -126,14 +139,21 @@ impl Peers {
                 address,
                 queue,
                 dialler,
+                dropped,
             },
         );
     }
 
     /// Queues messages for a peer; `false` when they do not fit, or it is none.
     pub fn send(&self, to: u64, batch: Vec<vetcdpb::RaftMessage>) -> bool {
-        let peer = self.peers.get(&to);
-        peer.is_some_and(|peer| peer.queue.try_send(batch).is_ok())
+        let Some(peer) = self.peers.get(&to) else {
+            return false;
+        };
+        let sent = peer.queue.try_send(batch).is_ok();
+        if !sent {
+            peer.dropped.inc();
+        }
+        sent
     }
 
     /// Where a peer is.

@@ -497,6 +497,24 @@ fn two_holders_at_a_time_are_a_violation() {
     assert!(judge_locks(&third, &[]).is_violation());
 }
 
+#[test]
+fn a_lock_must_not_be_granted_to_a_lease_that_ended_while_another_held_it() {
+    let waited = [
+        lock_of(1, 1, 2, 7),
+        unlock(1, 20, 21, 7),
+        lock_of(2, 3, 22, 8),
+    ];
+    let found = judge_locks(&waited, &[expired(10, 8)]).violation().unwrap();
+    assert!(found.summary.contains("had ended"), "{}", found.summary);
+    // Given back before the lease ended: it may have been held, and lost at once.
+    let waited = [
+        lock_of(1, 1, 2, 7),
+        unlock(1, 9, 11, 7),
+        lock_of(2, 3, 22, 8),
+    ];
+    assert!(judge_locks(&waited, &[expired(10, 8)]).is_ok());
+}
+
 fn fenced(id: u64, token: i64, revision: i64) -> Operation {
     let txn = Txn {
         compare: vec![Compare {

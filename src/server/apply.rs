@@ -11,8 +11,7 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::proto::etcdserverpb::{LeaseGrantResponse, ResponseHeader};
-use crate::api::proto::vetcdpb::{LeaseCheckpoints, LeaseExpiry, LogRequest, log_request::Request};
+use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
 use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;

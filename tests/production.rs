@@ -14,6 +14,9 @@ const NAMES: [&str; 5] = [
     "local-read",
     "apply-twice",
     "half-transaction",
+    "stale-expiry",
+    "renew-unconfirmed",
+    "lock-unchecked",
 ];
 
 fn server_holds(text: &str) -> bool {

@@ -109,6 +109,7 @@ fn judge(
 ) -> Verdict<lease::Report> {
     let leases = LeaseHistory {
         operations: operations.to_vec(),
+        ..History::default()
         removals: removals.to_vec(),
     };
     lease::check(&leases, &History::default(), None, bounds)
@@ -325,6 +326,7 @@ fn known(records: &[(i64, &[Record])]) -> KnownOrder {
 fn judge_keys(operations: &[Operation], known: &KnownOrder, end: i64) -> Verdict<lease::Report> {
     let leases = LeaseHistory {
         operations: vec![grant(1, 1, 7, 5)],
+        ..History::default()
         removals: vec![Removal {
             revision: end,
             ..expired(10, 7)
@@ -332,6 +334,7 @@ fn judge_keys(operations: &[Operation], known: &KnownOrder, end: i64) -> Verdict
     };
     let history = History {
         operations: operations.to_vec(),
+        ..History::default()
     };
     lease::check(&leases, &history, Some(known), &bounds())
 }
@@ -404,6 +407,7 @@ fn strict_serializability_takes_the_end_of_a_lease_for_a_hidden_operation() {
     let judge = |operations: &[Operation], known: &KnownOrder| {
         let history = History {
             operations: operations.to_vec(),
+            ..History::default()
         };
         let options = Options {
             known_order: Some(known),
@@ -461,6 +465,7 @@ fn unlock(client: u32, from: u64, to: u64, lease: i64) -> LeaseOperation {
 fn judge_locks(operations: &[LeaseOperation], removals: &[Removal]) -> Verdict<lock::Report> {
     let leases = LeaseHistory {
         operations: operations.to_vec(),
+        ..History::default()
         removals: removals.to_vec(),
     };
     lock::check(&leases, &History::default())
@@ -497,6 +502,24 @@ fn two_holders_at_a_time_are_a_violation() {
     assert!(judge_locks(&third, &[]).is_violation());
 }
 
+#[test]
+fn a_lock_must_not_be_granted_to_a_lease_that_ended_while_another_held_it() {
+    let waited = [
+        lock_of(1, 1, 2, 7),
+        unlock(1, 20, 21, 7),
+        lock_of(2, 3, 22, 8),
+    ];
+    let found = judge_locks(&waited, &[expired(10, 8)]).violation().unwrap();
+    assert!(found.summary.contains("had ended"), "{}", found.summary);
+    // Given back before the lease ended: it may have been held, and lost at once.
+    let waited = [
+        lock_of(1, 1, 2, 7),
+        unlock(1, 9, 11, 7),
+        lock_of(2, 3, 22, 8),
+    ];
+    assert!(judge_locks(&waited, &[expired(10, 8)]).is_ok());
+}
+
 fn fenced(id: u64, token: i64, revision: i64) -> Operation {
     let txn = Txn {
         compare: vec![Compare {
@@ -523,6 +546,7 @@ fn fenced_writes_come_in_the_order_of_the_holders() {
     let judge = |operations: &[Operation]| {
         let history = History {
             operations: operations.to_vec(),
+            ..History::default()
         };
         lock::check(&LeaseHistory::default(), &history)
     };

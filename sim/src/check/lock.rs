@@ -3,7 +3,8 @@
 //! A client holds a lock from the moment it was told so until it asks to give it back, or until
 //! its lease ends: then the lock is lost, whatever the client believes. When a lease ended is told
 //! by the first member that applied its removal. Two clients that both held one lock at one moment
-//! are a violation. A holder that was paused may still *act* late; against that, a write is fenced
+//! are a violation, and so is a client that was told it held the lock although its lease ended while
+//! another client held it all the time since the request (#11408). A holder that was paused may still *act* late; against that, a write is fenced
 //! by the create revision of the lock's key, and of the fenced writes that succeeded none may come
 //! from an older holder than one before it.
 
@@ -47,6 +48,7 @@ impl fmt::Display for Report {
 struct Holding {
     client: u32,
     lease: i64,
+    asked: Nanoseconds,
     from: Nanoseconds,
     until: Nanoseconds,
 }
@@ -90,11 +92,13 @@ fn holders(leases: &LeaseHistory, report: &mut Report) -> Result<(), Box<Counter
         by_name.entry(name).or_default().push(Holding {
             client: operation.client,
             lease: *lease,
+            asked: operation.invoked,
             from,
             until: given_back.unwrap_or(Nanoseconds::MAX).min(lost),
         });
     }
     for (name, mut holdings) in by_name {
+        never_held(name, &holdings)?;
         holdings.retain(|holding| holding.from < holding.until);
         holdings.sort_by_key(|holding| holding.from);
         let mut longest: Option<Holding> = None;
@@ -121,6 +125,31 @@ fn holders(leases: &LeaseHistory, report: &mut Report) -> Result<(), Box<Counter
             {
                 longest = Some(holding);
             }
+        }
+    }
+    Ok(())
+}
+
+/// A lock whose lease had ended before the answer must have been free at some moment before that.
+fn never_held(name: &Bytes, holdings: &[Holding]) -> Result<(), Box<Counterexample>> {
+    for late in holdings
+        .iter()
+        .filter(|holding| holding.until < holding.from)
+    {
+        let all_along = holdings.iter().find(|other| {
+            other.lease != late.lease && other.from <= late.asked && late.until <= other.until
+        });
+        if let Some(other) = all_along {
+            return Err(broken(format!(
+                "client {} was told at {} that it holds lock {}, but its lease {:x} had ended at \
+                 {}, and until then client {} had held the lock since before it asked",
+                late.client,
+                display_seconds(late.from),
+                String::from_utf8_lossy(name),
+                late.lease,
+                display_seconds(late.until),
+                other.client,
+            )));
         }
     }
     Ok(())

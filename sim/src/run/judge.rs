@@ -15,7 +15,7 @@ use crate::check::{
     after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
 };
 use crate::cluster::member_config;
-use crate::history::{Body, History, News, Outcome, Request};
+use crate::history::{Body, History, LeaseRequest, News, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -523,8 +523,11 @@ impl Checks {
         let known = facts.known_order.as_ref();
         let leases = lease::check(&facts.leases, &facts.history, known, &bounds);
         self.judged("leases", Verdict::SafetyViolation, &leases);
-        let locks = lock::check(&facts.leases, &facts.history);
-        self.judged("locks", Verdict::SafetyViolation, &locks);
+        let mut operations = facts.leases.operations.iter();
+        if operations.any(|operation| matches!(operation.request, LeaseRequest::Lock { .. })) {
+            let locks = lock::check(&facts.leases, &facts.history);
+            self.judged("locks", Verdict::SafetyViolation, &locks);
+        }
     }
 
     fn watches(&mut self, history: &History, facts: &Facts, promised: &Promised) {

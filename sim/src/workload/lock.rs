@@ -22,6 +22,9 @@ const DIE: f64 = 0.15;
 /// The share of holders that stop for longer than their lease, and then write as if nothing was.
 const OVERSLEEP: f64 = 0.1;
 
+/// The share of holders that renew their lease for twice its TTL: longer than others may wait.
+const LINGER: f64 = 0.1;
+
 /// Runs one client until it is aborted.
 pub async fn lock(
     host: Arc<dyn Host>,
@@ -122,6 +125,19 @@ impl Holder {
         let Some(created) = found.kvs.first().map(|kv| kv.create_revision) else {
             return;
         };
+        if random.chance(LINGER) {
+            for _ in 0..8 {
+                let quarter = Duration::from_secs(self.ttl.unsigned_abs()) / 4;
+                host.sleep(quarter).await;
+                let renew = LeaseRequest::KeepAlive { id: self.lease };
+                if !matches!(
+                    session.lease_call(client, &renew).await,
+                    LeaseOutcome::Ok(_)
+                ) {
+                    client.next_endpoint();
+                }
+            }
+        }
         for number in 0..3 {
             host.sleep(random.exponential(self.hold / 3)).await;
             if random.chance(OVERSLEEP) {

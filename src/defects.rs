@@ -36,6 +36,8 @@ define! {
     ApplyTwice = "apply-twice",
     /// Only the first half of a transaction's operations is applied.
     HalfTransaction = "half-transaction",
+    /// Watches are told of a batch only after the compactions in it.
+    CompactBeforeWatch = "compact-before-watch",
 }
 
 /// The set of mistakes chosen for one member.

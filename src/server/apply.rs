@@ -194,7 +194,8 @@ impl Applier {
         let (index, empty) = (entry.index, entry.data.is_empty());
         let request = LogRequest::decode(entry.data)
             .map_err(|source| Error::Undecodable { index, source })?;
-        if matches!(request.request, Some(Request::Compaction(_))) {
+        let compacts = matches!(request.request, Some(Request::Compaction(_)));
+        if compacts && !defect!(self.defects, CompactBeforeWatch) {
             // Watches are told of everything before any of it is removed.
             self.publish();
         }

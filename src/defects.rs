@@ -42,6 +42,8 @@ define! {
     RenewUnconfirmed = "renew-unconfirmed",
     /// Whoever waited for a lock gets it, whether or not his lease still lives (#11408).
     LockUnchecked = "lock-unchecked",
+    /// Watches are told of a batch only after the compactions in it.
+    CompactBeforeWatch = "compact-before-watch",
 }
 
 /// The set of mistakes chosen for one member.

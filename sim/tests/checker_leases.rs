@@ -109,7 +109,6 @@ fn judge(
 ) -> Verdict<lease::Report> {
     let leases = LeaseHistory {
         operations: operations.to_vec(),
-        ..History::default()
         removals: removals.to_vec(),
     };
     lease::check(&leases, &History::default(), None, bounds)
@@ -326,7 +325,6 @@ fn known(records: &[(i64, &[Record])]) -> KnownOrder {
 fn judge_keys(operations: &[Operation], known: &KnownOrder, end: i64) -> Verdict<lease::Report> {
     let leases = LeaseHistory {
         operations: vec![grant(1, 1, 7, 5)],
-        ..History::default()
         removals: vec![Removal {
             revision: end,
             ..expired(10, 7)
@@ -465,7 +463,6 @@ fn unlock(client: u32, from: u64, to: u64, lease: i64) -> LeaseOperation {
 fn judge_locks(operations: &[LeaseOperation], removals: &[Removal]) -> Verdict<lock::Report> {
     let leases = LeaseHistory {
         operations: operations.to_vec(),
-        ..History::default()
         removals: removals.to_vec(),
     };
     lock::check(&leases, &History::default())

@@ -86,6 +86,19 @@ fn a_cluster_gets_the_ids_etcd_gives_it() {
 }
 
 #[test]
+fn progress_notices_have_a_least_interval() {
+    let config = from_line("").unwrap();
+    assert_eq!(
+        config.watch_progress_notify_interval,
+        Duration::from_secs(600)
+    );
+    assert!(from_line("--watch-progress-notify-interval 100ms").is_ok());
+    let error = from_line("--watch-progress-notify-interval 99ms").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("--watch-progress-notify-interval"), "{text}");
+}
+
+#[test]
 fn zero_means_the_default_where_it_does_in_etcd() {
     let config = from_line("--backend-batch-limit 0 --backend-batch-interval 0").unwrap();
     assert_eq!(config.backend_batch_interval, Duration::from_millis(100));

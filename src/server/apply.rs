@@ -312,7 +312,8 @@ impl Applier {
             false => (None, entry.data),
         };
         let request = LogRequest::decode(data).map_err(undecodable)?;
-        if matches!(request.request, Some(Request::Compaction(_))) {
+        let compacts = matches!(request.request, Some(Request::Compaction(_)));
+        if compacts && !defect!(self.defects, CompactBeforeWatch) {
             // Watches are told of everything before any of it is removed.
             self.publish();
         }

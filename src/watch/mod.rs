@@ -18,6 +18,7 @@
 //!
 //! [`Hub`] is pure state behind a lock; [`Session`] is one client's stream.
 
+mod book;
 mod event;
 mod hub;
 mod interest;

@@ -30,7 +30,7 @@ use crate::wal;
 
 pub use changes::encode_change;
 pub use guard::Refusal;
-pub use transport::{AskError, Identity, SnapshotStore, ask_members};
+pub use transport::{AskError, Identity, SnapshotStore, Told, ask_members};
 
 /// Inputs that may wait for the loop.
 const QUEUE_INPUTS: usize = 8192;
@@ -253,6 +253,19 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// A handle with nobody behind it, and what it is told.
+    #[cfg(test)]
+    pub(crate) fn detached() -> (Handle, mpsc::Receiver<Input>) {
+        let (inputs, heard) = mpsc::channel(QUEUE_INPUTS);
+        let handle = Handle {
+            inputs,
+            status: watch::channel(Status::default()).1,
+            wal_metrics: Arc::default(),
+            contacts: Arc::default(),
+        };
+        (handle, heard)
+    }
+
     /// Proposes an entry; `false` when too much is waiting already, and then it was not proposed.
     pub fn propose(&self, data: Bytes) -> bool {
         self.inputs.try_send(Input::Propose(data)).is_ok()

@@ -66,6 +66,7 @@ fn server_program() -> OsString {
 /// A member as a process. Killed when dropped; its log is shown when the test panics.
 pub struct Member {
     pub place: Place,
+    program: OsString,
     flags: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
@@ -91,10 +92,29 @@ impl Member {
         flags.extend(extra.iter().map(|flag| flag.to_string()));
         Member {
             place: place.clone(),
+            program: server_program(),
             flags,
             folder,
             child: None,
         }
+    }
+
+    /// Runs another server in place of the one under test.
+    pub fn with_program(mut self, program: &Path) -> Member {
+        self.program = program.into();
+        self
+    }
+
+    /// With one more flag.
+    pub fn with_flag(mut self, flag: &str) -> Member {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Without a flag that was given.
+    pub fn without_flag(mut self, flag: &str) -> Member {
+        self.flags.retain(|given| given != flag);
+        self
     }
 
     /// Starts the process, also again after it has ended. Does not wait.
@@ -105,7 +125,7 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(server_program())
+        let child = Command::new(&self.program)
             .args(&self.flags)
             .env_clear()
             .stdin(Stdio::null())
@@ -132,6 +152,14 @@ impl Member {
             .unwrap();
         assert!(sent.success());
         self.wait_for_end(Duration::from_secs(10))
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => child.try_wait().unwrap().is_none(),
+            None => false,
+        }
     }
 
     /// Waits until the process has ended by itself.
@@ -275,6 +303,12 @@ impl Etcdctl {
             program,
             endpoints: endpoints.join(","),
         })
+    }
+
+    /// The real `etcd` beside this `etcdctl`, if it is there.
+    pub fn server_beside(&self) -> Option<PathBuf> {
+        let server = self.program.with_file_name("etcd");
+        server.is_file().then_some(server)
     }
 
     /// Runs a command; blocks.

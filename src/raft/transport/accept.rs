@@ -186,6 +186,7 @@ impl Acceptor {
             let answer = ClusterAnswer {
                 cluster_id: self.identity.cluster_id,
                 members: published.members.to_wire(),
+                index: published.index,
             };
             frame::write(stream, &answer).await?;
         }

@@ -28,7 +28,7 @@ use crate::server::Members;
 use super::convert::message_to_wire;
 use super::{Input, Latest};
 
-pub use ask::{AskError, ask_members};
+pub use ask::{AskError, Told, ask_members};
 pub use peers::Contacts;
 use peers::{PeerAddress, Peers};
 pub use snapshots::SnapshotStore;

@@ -164,7 +164,7 @@ impl Bench {
                 }
             }
         };
-        let heard = self.host.timeout(Duration::from_secs(60), hearing).await;
+        let heard = self.host.timeout(Duration::from_secs(3600), hearing).await;
         assert!(
             heard.is_some(),
             "entry {index} is never committed to the backend"

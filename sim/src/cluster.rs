@@ -282,11 +282,13 @@ impl Cluster {
             return;
         }
         // It may have ended before that was certain.
+        let said = |ended: &Ended| ended.member == number && ended.removal;
         let stopped_ns = state
             .ended
             .iter()
-            .position(|ended| ended.member == number && ended.removal)
-            .map(|position| state.ended.remove(position).at_ns);
+            .find(|ended| said(ended))
+            .map(|e| e.at_ns);
+        state.ended.retain(|ended| !said(ended));
         state.removals.push(Removal {
             member: number,
             at_ns,
@@ -372,9 +374,13 @@ impl Cluster {
     /// A member that was to join never became one: by its flags, the cluster has changed meanwhile.
     /// It is for the operator to try again.
     fn not_joined(&self, number: u32) {
+        let at_ns = self.world.now_ns();
         let mut state = self.lock();
         state.current.remove(&number);
         state.gave_up.insert(number);
+        // Removed before it ever joined: it has stopped as well as it can.
+        let removed = state.removals.iter_mut().filter(|r| r.member == number);
+        removed.for_each(|removal| _ = removal.stopped_ns.get_or_insert(at_ns));
     }
 
     fn ended(&self, number: u32, reason: String, removal: bool) {

@@ -98,6 +98,8 @@ pub(crate) enum Input {
     TransferLeadership {
         to: u64,
     },
+    /// A member that this one has not heard of wants to talk.
+    Stranger(Box<vetcdpb::ClusterMember>),
     /// A peer says that this member was removed.
     Removed,
 }

@@ -105,7 +105,7 @@ impl Transport {
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
         }
         let mut transport = Transport {
-            peers: Peers::new(host.clone(), identity, inputs.clone()),
+            peers: Peers::new(host.clone(), identity, inputs.clone(), sources.latest),
             host,
             identity,
             inputs,
@@ -121,6 +121,13 @@ impl Transport {
     pub fn set_members(&mut self, members: &Members) {
         self.book.set(members);
         self.peers.set(members);
+    }
+
+    /// Talks to a member that this one has yet to hear of, too.
+    pub fn add_stranger(&mut self, member: &vetcdpb::ClusterMember) {
+        if !self.book.was_removed(member.id) {
+            self.peers.add_stranger(member);
+        }
     }
 
     /// Since when there are connections to the peers.

@@ -61,6 +61,8 @@ struct State {
     /// The members that belong to the cluster.
     current: BTreeSet<u32>,
     removals: Vec<Removal>,
+    /// Machines whose member gave up joining.
+    gave_up: BTreeSet<u32>,
     /// How often a machine has joined.
     joined: BTreeMap<u32, u32>,
 }
@@ -264,6 +266,11 @@ impl Cluster {
         let config = member_config(number, number, &flags)?;
         state.configs.insert(number, config);
         state.current.insert(number);
+        state.gave_up.remove(&number);
+        // Whatever was left of an earlier member on this machine is gone with its disk.
+        let at_ns = self.world.now_ns();
+        let earlier = state.removals.iter_mut().filter(|r| r.member == number);
+        earlier.for_each(|removal| _ = removal.stopped_ns.get_or_insert(at_ns));
         drop(state);
         self.start(number);
         Ok(())
@@ -277,16 +284,23 @@ impl Cluster {
             return;
         }
         // It may have ended before that was certain.
+        let said = |ended: &Ended| ended.member == number && ended.removal;
         let stopped_ns = state
             .ended
             .iter()
-            .position(|ended| ended.member == number && ended.removal)
-            .map(|position| state.ended.remove(position).at_ns);
+            .find(|ended| said(ended))
+            .map(|e| e.at_ns);
+        state.ended.retain(|ended| !said(ended));
         state.removals.push(Removal {
             member: number,
             at_ns,
             stopped_ns,
         });
+    }
+
+    /// Whether the member on machine `number` gave up joining.
+    pub fn gave_up(&self, number: u32) -> bool {
+        self.lock().gave_up.contains(&number)
     }
 
     /// The removals so far.
@@ -325,12 +339,10 @@ impl Cluster {
         }
         let config = {
             let state = self.lock();
-            let stopped = state
-                .removals
-                .iter()
-                .any(|removal| removal.member == number && removal.stopped_ns.is_some());
+            let removed = state.removals.iter().rfind(|r| r.member == number);
+            let unaware = removed.is_some_and(|removal| removal.stopped_ns.is_none());
             match state.configs.get(&number) {
-                Some(config) if state.current.contains(&number) || !stopped => config.clone(),
+                Some(config) if state.current.contains(&number) || unaware => config.clone(),
                 // A machine that is no member, and has been told so.
                 _ => return,
             }
@@ -352,13 +364,25 @@ impl Cluster {
                     }
                 };
                 let ended = server::run(host, config, stopped, serving).await;
-                let (reason, removal) = match ended {
-                    Ok(()) => ("stopped".to_owned(), false),
-                    Err(error) => (error.to_string(), error.is_removal()),
-                };
-                cluster.ended(number, reason, removal);
+                match ended {
+                    Err(error) if error.is_failed_join() => cluster.not_joined(number),
+                    Err(error) => cluster.ended(number, error.to_string(), error.is_removal()),
+                    Ok(()) => cluster.ended(number, "stopped".to_owned(), false),
+                }
             })
         });
+    }
+
+    /// A member that was to join never became one: by its flags, the cluster has changed meanwhile.
+    /// It is for the operator to try again.
+    fn not_joined(&self, number: u32) {
+        let at_ns = self.world.now_ns();
+        let mut state = self.lock();
+        state.current.remove(&number);
+        state.gave_up.insert(number);
+        // Removed before it ever joined: it has stopped as well as it can.
+        let removed = state.removals.iter_mut().filter(|r| r.member == number);
+        removed.for_each(|removal| _ = removal.stopped_ns.get_or_insert(at_ns));
     }
 
     fn ended(&self, number: u32, reason: String, removal: bool) {

@@ -32,7 +32,7 @@ use crate::wal;
 pub use changes::encode_change;
 pub use guard::Refusal;
 pub use transport::{
-    Answering, AskError, Calls, Identity, PeerAddress, SnapshotStore, ask_members,
+    Answering, AskError, Calls, Identity, PeerAddress, SnapshotStore, Told, ask_members,
 };
 
 /// Inputs that may wait for the loop.
@@ -101,6 +101,8 @@ pub(crate) enum Input {
     TransferLeadership {
         to: u64,
     },
+    /// A member that this one has not heard of wants to talk.
+    Stranger(Box<vetcdpb::ClusterMember>),
     /// A peer says that this member was removed.
     Removed,
 }
@@ -262,6 +264,19 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// A handle with nobody behind it, and what it is told.
+    #[cfg(test)]
+    pub(crate) fn detached() -> (Handle, mpsc::Receiver<Input>) {
+        let (inputs, heard) = mpsc::channel(QUEUE_INPUTS);
+        let handle = Handle {
+            inputs,
+            status: watch::channel(Status::default()).1,
+            wal_metrics: Arc::default(),
+            contacts: Arc::default(),
+        };
+        (handle, heard)
+    }
+
     /// Proposes an entry; `false` when too much is waiting already, and then it was not proposed.
     pub fn propose(&self, data: Bytes) -> bool {
         self.inputs.try_send(Input::Propose(data)).is_ok()

@@ -244,6 +244,7 @@ impl Node {
             Input::BackendDurable(reached) => self.compact_log(*reached),
             Input::Reconfigured(members) => return self.reconfigure(*members),
             Input::TransferLeadership { to } => self.raft.transfer_leader(to),
+            Input::Stranger(member) => self.transport.add_stranger(&member),
             Input::Removed => return self.refused_as_removed(),
         }
         Ok(())

@@ -555,3 +555,6 @@ pub fn load_snapshot(
     }
     Ok((backend, state, meta))
 }
+
+#[cfg(test)]
+mod tests;

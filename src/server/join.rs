@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::api::proto::vetcdpb::ClusterMember;
 use crate::host::Host;
-use crate::raft::{Identity, ask_members};
+use crate::raft::{Identity, Told, ask_members};
 
 use super::Members;
 
@@ -20,6 +20,9 @@ use super::Members;
 const ASK_FOR: Duration = Duration::from_secs(60);
 /// The pause between two rounds of asking.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Rounds in which the answers may not fit the flags: all who answer may lag behind the change that
+/// added this member.
+const MISFITS: u32 = 5;
 
 /// Why a member cannot join.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,12 +92,30 @@ pub async fn discover(
         return Err(Error::NobodyToAsk);
     }
     let begun = host.now();
+    let mut misfits = 0;
     loop {
         let mut last = String::new();
+        let mut newest: Option<Told> = None;
         for address in &addresses {
             match ask_members(host, address).await {
-                Ok((cluster_id, members)) => return matched(cluster_id, members, flags, own),
+                Ok(told)
+                    if newest
+                        .as_ref()
+                        .is_none_or(|newest| newest.index < told.index) =>
+                {
+                    newest = Some(told);
+                }
+                Ok(_) => {}
                 Err(error) => last = error.to_string(),
+            }
+        }
+        if let Some(told) = newest {
+            match matched(told.cluster_id, told.members, flags, own) {
+                Err(error) if misfits < MISFITS => {
+                    misfits += 1;
+                    last = error.to_string();
+                }
+                fits_or_never_will => return fits_or_never_will,
             }
         }
         if host.now().since(begun) >= ASK_FOR {
@@ -103,7 +124,7 @@ pub async fn discover(
                 last,
             });
         }
-        tracing::warn!(last, "no member of the cluster answers yet");
+        tracing::warn!(last, "cannot join yet");
         host.sleep(ASK_EVERY).await;
     }
 }

@@ -82,6 +82,11 @@ impl Error {
         )
     }
 
+    /// Whether the member could not join its cluster, and has never been part of it.
+    pub fn is_failed_join(&self) -> bool {
+        matches!(self, Error::Join(_))
+    }
+
     /// Whether the member ended because its cluster removed it.
     pub fn is_removal(&self) -> bool {
         matches!(

@@ -99,6 +99,24 @@ impl Member {
         }
     }
 
+    /// Runs another server in place of the one under test.
+    pub fn with_program(mut self, program: &Path) -> Member {
+        self.program = program.into();
+        self
+    }
+
+    /// With one more flag.
+    pub fn with_flag(mut self, flag: &str) -> Member {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Without a flag that was given.
+    pub fn without_flag(mut self, flag: &str) -> Member {
+        self.flags.retain(|given| given != flag);
+        self
+    }
+
     /// Starts the process, also again after it has ended. Does not wait.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "the member is running");
@@ -144,6 +162,14 @@ impl Member {
             .unwrap();
         assert!(sent.success());
         self.wait_for_end(Duration::from_secs(10))
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => child.try_wait().unwrap().is_none(),
+            None => false,
+        }
     }
 
     /// Waits until the process has ended by itself.

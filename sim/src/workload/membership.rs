@@ -111,10 +111,11 @@ impl Operator {
             }
         }
         for (machine, id) in &on {
-            if self.ids.contains_key(machine) {
+            let unstarted = members.iter().any(|m| m.id == *id && m.name.is_empty());
+            let again = unstarted && self.machines.gave_up(*machine);
+            if self.ids.contains_key(machine) && !again {
                 continue;
             }
-            let unstarted = members.iter().any(|m| m.id == *id && m.name.is_empty());
             if !unstarted {
                 self.ids.insert(*machine, *id);
             } else if !self.machines.is_up(*machine) {

@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::api::proto::vetcdpb::{ClusterAnswer, PeerBatch, PeerHello};
+use crate::api::proto::vetcdpb::{ClusterAnswer, ClusterMember, PeerBatch, PeerHello};
 use crate::host::{Host, HostExt, Listener, Stream, TaskHandle};
 use crate::metrics::Metrics;
 
@@ -47,7 +47,7 @@ impl Book {
         let mut entries = self.lock();
         entries.members = members.clone();
         entries.current.retain(|id, task| {
-            let stays = members.get(*id).is_some();
+            let stays = !members.was_removed(*id);
             if !stays {
                 task.abort();
             }
@@ -55,9 +55,14 @@ impl Book {
         });
     }
 
+    /// Whether the cluster has removed `member`.
+    pub fn was_removed(&self, member: u64) -> bool {
+        self.lock().members.was_removed(member)
+    }
+
     fn connected(&self, peer: u64, task: TaskHandle) {
         let mut entries = self.lock();
-        if entries.members.get(peer).is_none() {
+        if entries.members.was_removed(peer) {
             // Removed while it shook hands.
             return task.abort();
         }
@@ -153,10 +158,19 @@ impl Acceptor {
             channel: hello.channel,
             removed: removed && hello.cluster_id == self.identity.cluster_id,
             refusal: refusal.clone().unwrap_or_default(),
+            peer_urls: Vec::new(),
         };
         frame::write(reader.stream_mut(), &answer).await?;
         if let Some(refusal) = refusal {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
+        }
+        if self.is_stranger(&hello) {
+            let stranger = ClusterMember {
+                id: hello.from_member,
+                peer_urls: hello.peer_urls.clone(),
+                ..Default::default()
+            };
+            let _ = self.inputs.send(Input::Stranger(Box::new(stranger))).await;
         }
         if hello.channel == CHANNEL_SNAPSHOT {
             return snapshots::receive(&self.host, reader, &self.snapshots, &self.inputs).await;
@@ -206,10 +220,17 @@ impl Acceptor {
             let answer = ClusterAnswer {
                 cluster_id: self.identity.cluster_id,
                 members: published.members.to_wire(),
+                index: published.index,
             };
             frame::write(stream, &answer).await?;
         }
         Ok(())
+    }
+
+    /// Whether this member has not heard of the other one. It may lag: behind the other's addition,
+    /// or behind the removal of everybody it knows, and then only strangers can help it.
+    fn is_stranger(&self, hello: &PeerHello) -> bool {
+        self.book.lock().members.get(hello.from_member).is_none()
     }
 
     fn refusal(&self, hello: &PeerHello) -> Option<String> {
@@ -237,7 +258,7 @@ impl Acceptor {
                 "member {:x} was removed from this cluster",
                 hello.from_member
             ))
-        } else if self.book.lock().members.get(hello.from_member).is_none() {
+        } else if self.is_stranger(hello) && hello.peer_urls.is_empty() {
             Some(format!(
                 "member {:x} is not part of this cluster",
                 hello.from_member

@@ -24,11 +24,22 @@ pub struct AskError {
     pub source: io::Error,
 }
 
+/// What a member says about its cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// The raft index it speaks of.
+    pub index: u64,
+    /// The cluster's ID.
+    pub cluster_id: u64,
+    /// The members.
+    pub members: Members,
+}
+
 /// Asks the member at `address` (`host:port`) for its cluster's ID and members.
 ///
 /// # Errors
 /// It cannot be reached, or does not know yet.
-pub async fn ask_members(host: &Arc<dyn Host>, address: &str) -> Result<(u64, Members), AskError> {
+pub async fn ask_members(host: &Arc<dyn Host>, address: &str) -> Result<Told, AskError> {
     let asking = async {
         let mut reader = Reader::new(host.connect(address).await?);
         let hello = PeerHello {
@@ -42,7 +53,11 @@ pub async fn ask_members(host: &Arc<dyn Host>, address: &str) -> Result<(u64, Me
             return Err(io::Error::other(answer.refusal));
         }
         let answer: ClusterAnswer = reader.next(MAX_ANSWER).await?;
-        Ok((answer.cluster_id, Members::from_wire(answer.members)))
+        Ok(Told {
+            index: answer.index,
+            cluster_id: answer.cluster_id,
+            members: Members::from_wire(answer.members),
+        })
     };
     let asked = host.timeout(HANDSHAKE_TIMEOUT, asking).await;
     asked

@@ -144,7 +144,9 @@ async fn ask(
     let Some(address) = peer.addresses.first() else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    let opening = dial::open(host, identity, peer.member_id, address, CHANNEL_CALLS);
+    // The leader knows whoever applied the same entries; a stranger is answered on no channel.
+    let urls = Vec::new();
+    let opening = dial::open(host, identity, urls, peer.member_id, address, CHANNEL_CALLS);
     let (mut reader, mut stream) = opening.await?;
     let mut asked: BTreeMap<u64, oneshot::Sender<peer_answer::Answer>> = BTreeMap::new();
     let mut number = 0;

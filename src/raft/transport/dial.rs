@@ -23,11 +23,14 @@ use super::{
     ACKNOWLEDGE_EVERY, CHANNEL_RAFT, Contacts, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
     PEER_TIMEOUT, PROTOCOL, PeerAddress,
 };
-use crate::raft::Input;
+use crate::raft::{Input, Latest};
+use crate::server::Published;
 
 /// Pauses between attempts to connect.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// The most URLs of its own that a member tells.
+const MAX_URLS: usize = 8;
 /// Bytes after which a frame is closed; a single message may be larger.
 const COALESCE_BYTES: usize = 1 << 20;
 
@@ -39,6 +42,7 @@ pub struct Dialler {
     pub inputs: mpsc::Sender<Input>,
     pub contacts: Arc<Contacts>,
     pub counts: Counts,
+    pub latest: Latest,
 }
 
 /// A peer refuses this member because the cluster has removed it.
@@ -87,7 +91,8 @@ impl Dialler {
         loop {
             let address = &self.peer.addresses[attempt % self.peer.addresses.len()];
             attempt += 1;
-            match open(&self.host, self.identity, peer, address, CHANNEL_RAFT).await {
+            let urls = own_urls(&(self.latest)(), self.identity);
+            match open(&self.host, self.identity, urls, peer, address, CHANNEL_RAFT).await {
                 Ok(connection) => {
                     pause = RETRY_MIN;
                     tracing::info!(peer = format_args!("{peer:x}"), address, "peer connected");
@@ -205,10 +210,18 @@ fn approximate_size(message: &RaftMessage) -> usize {
     64 + message.context.len() + entries.map(|entry| entry.data.len() + 32).sum::<usize>()
 }
 
+/// Where this member is, for a peer that does not know it yet.
+pub fn own_urls(published: &Published, identity: Identity) -> Vec<String> {
+    let own = published.members.get(identity.member_id);
+    let urls = own.into_iter().flat_map(|own| &own.peer_urls);
+    urls.take(MAX_URLS).cloned().collect()
+}
+
 /// Connects to a peer and shakes hands for `channel`.
 pub async fn open(
     host: &Arc<dyn Host>,
     identity: Identity,
+    urls: Vec<String>,
     peer: u64,
     address: &str,
     channel: u32,
@@ -223,6 +236,7 @@ pub async fn open(
             from_member: identity.member_id,
             to_member: peer,
             channel,
+            peer_urls: urls,
             ..Default::default()
         };
         frame::write(&mut write, &hello).await?;

@@ -30,7 +30,7 @@ use crate::server::Members;
 use super::convert::message_to_wire;
 use super::{Input, Latest};
 
-pub use ask::{AskError, ask_members};
+pub use ask::{AskError, Told, ask_members};
 pub use calls::{Answering, Calls};
 pub use peers::Contacts;
 pub use peers::PeerAddress;
@@ -115,7 +115,13 @@ impl Transport {
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
         }
         let mut transport = Transport {
-            peers: Peers::new(host.clone(), identity, inputs.clone(), metrics),
+            peers: Peers::new(
+                host.clone(),
+                identity,
+                inputs.clone(),
+                sources.latest,
+                metrics,
+            ),
             host,
             identity,
             inputs,
@@ -131,6 +137,13 @@ impl Transport {
     pub fn set_members(&mut self, members: &Members) {
         self.book.set(members);
         self.peers.set(members);
+    }
+
+    /// Talks to a member that this one has yet to hear of, too.
+    pub fn add_stranger(&mut self, member: &vetcdpb::ClusterMember) {
+        if !self.book.was_removed(member.id) {
+            self.peers.add_stranger(member);
+        }
     }
 
     /// Since when there are connections to the peers.

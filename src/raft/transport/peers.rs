@@ -12,7 +12,7 @@ use crate::host::{Host, Moment, TaskHandle};
 use crate::metrics::Metrics;
 use crate::server::Members;
 
-use super::super::Input;
+use super::super::{Input, Latest};
 use super::{Identity, QUEUE_BATCHES, dial};
 
 /// A peer and where to reach it.
@@ -55,9 +55,13 @@ pub struct Peers {
     identity: Identity,
     inputs: mpsc::Sender<Input>,
     contacts: Arc<Contacts>,
+    latest: Latest,
     metrics: Arc<Metrics>,
     peers: BTreeMap<u64, Peer>,
 }
+
+/// Beyond this many peers no strangers are dialled.
+const MAX_PEERS: usize = 64;
 
 struct Peer {
     address: PeerAddress,
@@ -71,6 +75,7 @@ impl Peers {
         host: Arc<dyn Host>,
         identity: Identity,
         inputs: mpsc::Sender<Input>,
+        latest: Latest,
         metrics: Arc<Metrics>,
     ) -> Peers {
         Peers {
@@ -78,6 +83,7 @@ impl Peers {
             identity,
             inputs,
             contacts: Arc::default(),
+            latest,
             metrics,
             peers: BTreeMap::new(),
         }
@@ -97,7 +103,8 @@ impl Peers {
             .collect();
         let gone: Vec<u64> = self.peers.keys().copied().collect();
         for id in gone {
-            if wanted.contains_key(&id) {
+            if !members.was_removed(id) {
+                // A member, or one that this member has yet to hear of.
                 continue;
             }
             // Without its queue the dialler ends once it has sent what is in it: the message that
@@ -118,6 +125,16 @@ impl Peers {
         }
     }
 
+    /// Dials a member that this one does not know yet: it lags behind, perhaps so far that nobody it
+    /// knows is left.
+    pub fn add_stranger(&mut self, member: &vetcdpb::ClusterMember) {
+        let address = address_of(member);
+        let new = !self.peers.contains_key(&member.id) && member.id != self.identity.member_id;
+        if new && !address.addresses.is_empty() && self.peers.len() < MAX_PEERS {
+            self.dial(member.id, address);
+        }
+    }
+
     fn dial(&mut self, id: u64, address: PeerAddress) {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
         let counts = dial::Counts::new(&self.metrics.peers, self.identity, id);
@@ -128,6 +145,7 @@ impl Peers {
             peer: address.clone(),
             inputs: self.inputs.clone(),
             contacts: self.contacts.clone(),
+            latest: self.latest.clone(),
             counts,
         };
         let dialler = self

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::history::{Compact, Delete, DeleteBody, Outcome, Put, PutBody, Response};
+use crate::history::{
+    Body, Compact, Delete, DeleteBody, Operation, Outcome, Put, PutBody, Request, Response,
+};
 
 const SECOND: u64 = 1_000_000_000;
 

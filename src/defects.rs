@@ -38,8 +38,6 @@ define! {
     HalfTransaction = "half-transaction",
     /// A deposed leader's finding that a lease has expired counts for its successor (#15247).
     StaleExpiry = "stale-expiry",
-    /// A leader renews a lease without making sure that it still leads.
-    RenewUnconfirmed = "renew-unconfirmed",
     /// Whoever waited for a lock gets it, whether or not his lease still lives (#11408).
     LockUnchecked = "lock-unchecked",
     /// Watches are told of a batch only after the compactions in it.

@@ -15,7 +15,6 @@ use crate::api::proto::vetcdpb::{
     peer_call::Call,
 };
 use crate::config::Config;
-use crate::defect;
 use crate::host::HostExt;
 use crate::lease::{CheckpointPolicy, Clock, Counters, Lease, Renewal, TTL_MAX, ttl_min};
 use crate::mvcc;
@@ -243,9 +242,6 @@ impl Server {
                 Renewal::Renewed { lease, reset } => {
                     if let Some(checkpoint) = reset {
                         self.take_back_checkpoint(term, lease, checkpoint).await?;
-                    }
-                    if defect!(self.defects, RenewUnconfirmed) {
-                        return Ok(lease.ttl);
                     }
                     let published = self.still_leading(term).await?;
                     let found = published.state.leases().get(id);

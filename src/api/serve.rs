@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tower_service::Service;
 
 use crate::host::http::{HostExecutor, HostTimer};
@@ -105,7 +105,6 @@ pub async fn serve<S, B>(
         service: TowerToHyperService::new(service),
         host: host.clone(),
         opening_timeout: limits.opening_timeout,
-        stop: stop.clone(),
     };
     loop {
         let accepted = tokio::select! {
@@ -122,6 +121,7 @@ pub async fn serve<S, B>(
         }
     }
     drop(listener);
+    connections.stop();
     let ended = slots.acquire_many(limits.connections_max);
     if host.timeout(limits.drain, ended).await.is_none() {
         tracing::info!("cutting connections whose calls did not end in time");
@@ -178,7 +178,6 @@ struct Server<S> {
     service: TowerToHyperService<S>,
     host: Arc<dyn Host>,
     opening_timeout: Duration,
-    stop: watch::Receiver<bool>,
 }
 
 /// The connections being served; dropping it cuts them.
@@ -188,8 +187,16 @@ struct Connections {
     live: Arc<Live>,
 }
 
-/// The tasks of the live connections; `None` between a connection's start and its task's.
-type Live = Mutex<BTreeMap<usize, Option<TaskHandle>>>;
+/// The live connections by number.
+type Live = Mutex<BTreeMap<usize, Handle>>;
+
+/// What can be done to a live connection.
+struct Handle {
+    /// `None` between the connection's start and its task's.
+    task: Option<TaskHandle>,
+    /// `None` once it was told to go away.
+    stop: Option<oneshot::Sender<()>>,
+}
 
 impl Connections {
     fn start<S, B>(&self, server: &Server<S>, stream: Box<dyn Stream>, slot: OwnedSemaphorePermit)
@@ -202,7 +209,12 @@ impl Connections {
         B::Error: Into<BoxError>,
     {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        lock(&self.live).insert(number, None);
+        let (stop, stopped) = oneshot::channel();
+        let handle = Handle {
+            task: None,
+            stop: Some(stop),
+        };
+        lock(&self.live).insert(number, handle);
         let entry = LiveEntry {
             number,
             live: self.live.clone(),
@@ -221,12 +233,11 @@ impl Connections {
                 server.service.clone(),
             )
             .into_owned();
-        let stop = server.stop.clone();
         let task = server.host.spawn(
             "http-connection",
             Box::pin(async move {
                 let _entry = entry;
-                match drive(connection, opening, stop).await {
+                match drive(connection, opening, stopped).await {
                     Ok(()) => tracing::trace!(peer, "connection ended"),
                     Err(error) => tracing::debug!(peer, error, "connection broke"),
                 }
@@ -234,7 +245,19 @@ impl Connections {
         );
         // The task may already have ended, and its entry with it.
         if let Some(place) = lock(&self.live).get_mut(&number) {
-            *place = Some(task);
+            place.task = Some(task);
+        }
+    }
+
+    /// Tells every connection to go away, the oldest first. A signal that all of them wait for
+    /// would do but for the order, which has to be the same in every run of a seed.
+    fn stop(&self) {
+        let mut live = lock(&self.live);
+        let stops: Vec<_> = live.values_mut().filter_map(|c| c.stop.take()).collect();
+        drop(live);
+        for stop in stops {
+            // Whoever has ended in the meantime need not be told.
+            let _ = stop.send(());
         }
     }
 }
@@ -243,7 +266,7 @@ impl Drop for Connections {
     fn drop(&mut self) {
         // Taken out first: a task that ends inside `abort` removes its entry under the same lock.
         let tasks = std::mem::take(&mut *lock(&self.live));
-        for task in tasks.values().flatten() {
+        for task in tasks.values().filter_map(|handle| handle.task.as_ref()) {
             task.abort();
         }
     }
@@ -262,7 +285,7 @@ impl Drop for LiveEntry {
     }
 }
 
-fn lock(live: &Live) -> MutexGuard<'_, BTreeMap<usize, Option<TaskHandle>>> {
+fn lock(live: &Live) -> MutexGuard<'_, BTreeMap<usize, Handle>> {
     live.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -281,7 +304,7 @@ async fn drive<S, B>(
         HostExecutor,
     >,
     mut opening: Opening,
-    mut stop: watch::Receiver<bool>,
+    mut stop: oneshot::Receiver<()>,
 ) -> Result<(), BoxError>
 where
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + Send + 'static,
@@ -298,7 +321,7 @@ where
         tokio::select! {
             biased;
             result = connection.as_mut() => return result,
-            () = stopped(&mut stop), if !stopping => {
+            _ = &mut stop, if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

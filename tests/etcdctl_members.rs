@@ -182,6 +182,8 @@ async fn membership(server: Option<&Path>) -> Vec<String> {
     story
         .transcript
         .push(format!("m2 ended: {:?}", status.code()));
+    // It led: nobody may do so now.
+    story.say_once_it_works(1, &["get", "a"]);
     story.say(1, &["member", "remove", &second]);
     story.say(1, &["member", "promote", &second]);
     story.say_once_it_works(3, &["get", "a"]);

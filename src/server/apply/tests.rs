@@ -219,6 +219,9 @@ async fn compaction_goes_on_after_an_install_in_the_middle_of_it() {
     bench.put(2502);
     bench.apply(2503, compact(2450));
     bench.host.sleep(10 * DISK).await;
+    // Steps of a compaction show with the next entry.
+    bench.put(2504);
+    bench.host.sleep(DISK).await;
     let state = bench.published.latest();
     assert_eq!(state.state.compact_revision(), 2450);
     assert_eq!(

@@ -69,11 +69,17 @@ fn every_flag_of_etcd_is_accounted_for() {
             "accepted" => {
                 let config = Config::from_pairs([(flag, "7")]).unwrap();
                 assert!(
-                    config.warnings.iter().any(|warning| warning.starts_with(&format!("--{flag} "))),
+                    config
+                        .warnings
+                        .iter()
+                        .any(|warning| warning.starts_with(&format!("--{flag} "))),
                     "--{flag} is accepted in silence"
                 );
             }
-            "refused" => assert!(Config::from_pairs([(flag, "7")]).is_err(), "--{flag} is taken"),
+            "refused" => assert!(
+                Config::from_pairs([(flag, "7")]).is_err(),
+                "--{flag} is taken"
+            ),
             other => panic!("--{flag}: unknown state {other}"),
         }
     }
@@ -84,7 +90,9 @@ fn every_flag_of_etcd_is_accounted_for() {
 fn every_path_of_the_gateway_is_accounted_for() {
     let mut rows = rows("RPCs and paths of the JSON gateway", 3);
     for (path, grpc) in vetcd::api::http::GATEWAY_PATHS {
-        let state = rows.remove(&format!("/v3{path}")).unwrap_or_else(|| panic!("{path}"));
+        let state = rows
+            .remove(&format!("/v3{path}"))
+            .unwrap_or_else(|| panic!("{path}"));
         let defined = vetcd::api::descriptors::method(grpc).is_some();
         if state != "absent" {
             assert!(defined, "{path} is {state}, but {grpc} is not defined");

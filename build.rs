@@ -1,5 +1,6 @@
 //! Compiles the protocol definitions with a compiler written in Rust: no `protoc` is needed.
 
+#[allow(clippy::disallowed_methods, reason = "a build script runs on no host")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const PROTOS: &[&str] = &[
         "kv.proto",

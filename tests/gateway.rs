@@ -433,7 +433,7 @@ async fn metrics_have_the_names_that_alerts_use() {
     let text = loop {
         // Heartbeats are answered, and the store is committed, within moments.
         let text = http.get("/metrics").await.text;
-        let done = !text.contains("etcd_disk_backend_commit_duration_seconds_count 0");
+        let done = !text.contains("etcd_mvcc_db_total_size_in_use_in_bytes 0\n");
         if done && text.contains("etcd_network_peer_received_bytes_total{") {
             break text;
         }
@@ -480,4 +480,28 @@ async fn metrics_have_the_names_that_alerts_use() {
     ] {
         assert!(text.contains(labelled), "{labelled}:\n{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_health_is_served() {
+    use vetcd::api::proto::health::HealthCheckRequest;
+    use vetcd::api::proto::health::health_check_response::ServingStatus;
+    use vetcd::api::proto::health::health_client::HealthClient;
+
+    let members = cluster(1, &[]).await;
+    let host = vetcd::host::os::OsHost::new(tokio::runtime::Handle::current());
+    let address = &members[0].place.client_address;
+    let channel = vetcd::client::Channel::connect(std::sync::Arc::new(host), address);
+    let mut client = HealthClient::new(channel.await.unwrap());
+    let whole = client.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(whole.into_inner().status(), ServingStatus::Serving);
+    let service = "nothing".to_owned();
+    let unknown = client
+        .check(HealthCheckRequest { service })
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    let watched = client.watch(HealthCheckRequest::default()).await.unwrap();
+    let first = watched.into_inner().message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
 }

@@ -71,7 +71,7 @@ pub(super) fn flags(text: &str, known: &[String]) -> Result<Vec<(String, String)
                 };
                 push(&mut flags, flag, value)?;
             }
-        } else if known.iter().any(|flag| *flag == key) && key != "config-file" {
+        } else if known.contains(&key) && key != "config-file" {
             push(&mut flags, &key, value)?;
         } else {
             let sections = SECTIONS.iter().map(|(name, _)| *name);

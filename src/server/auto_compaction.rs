@@ -150,16 +150,16 @@ mod tests {
 
     #[test]
     fn every_hour_the_revision_of_a_period_ago() {
-        // At 5 h the notes begin with the one taken at 0, which is nothing to compact at; the next
-        // look is six minutes later.
+        // Until two looks after 5 h the notes begin with the one taken at 0, which here is nothing
+        // to compact at.
         let got = hours(Duration::from_secs(5 * 3600), 8);
-        assert_eq!(got, [(306, 6), (366, 66), (426, 126)]);
+        assert_eq!(got, [(312, 6), (372, 66), (432, 126)]);
     }
 
     #[test]
     fn short_periods_are_kept_whole() {
         let got = hours(Duration::from_secs(600), 1);
-        assert_eq!(got, [(11, 1), (21, 11), (31, 21), (41, 31), (51, 41)]);
+        assert_eq!(got, [(12, 1), (22, 11), (32, 21), (42, 31), (52, 41)]);
     }
 
     #[test]

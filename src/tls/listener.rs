@@ -50,9 +50,12 @@ impl Listener for TlsListener {
     }
 }
 
+/// A stream on which hands are shaken.
+type Opened = TlsStream<Box<dyn Stream>>;
+
 enum State {
     Shaking(Box<Accept<Box<dyn Stream>>>),
-    Open(Box<TlsStream<Box<dyn Stream>>>),
+    Open(Box<Opened>),
     Failed,
 }
 
@@ -64,10 +67,7 @@ struct LazyStream {
 
 impl LazyStream {
     /// The stream, once hands are shaken.
-    fn opened(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Pin<&mut TlsStream<Box<dyn Stream>>>>> {
+    fn opened(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut Opened>>> {
         if let State::Shaking(accept) = &mut self.state {
             match Pin::new(accept.as_mut()).poll(cx) {
                 Poll::Pending => return Poll::Pending,

@@ -86,6 +86,9 @@ pub async fn ask(
         read?;
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
+    if !bytes.starts_with(b"HTTP/1.1 ") {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
     Ok(parse(&bytes))
 }
 

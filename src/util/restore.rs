@@ -119,7 +119,7 @@ fn tell(left_behind: &LeftBehind, streams: &mut Streams<'_>) -> Result<(), Failu
         if count > 0 {
             writeln!(
                 streams.err,
-                "note: {count} {what} are not restored: {consequence}"
+                "note: {what} are not restored ({count}): {consequence}"
             )?;
         }
     }

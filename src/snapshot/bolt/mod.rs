@@ -30,7 +30,7 @@ mod reader;
 pub(crate) mod tests;
 mod writer;
 
-pub use reader::{Bucket, Reader};
+pub use reader::{Bucket, Reader, Visit};
 pub use writer::{Layout, WriteError, Writer};
 
 use std::io;

@@ -25,6 +25,9 @@ const PAGES_MAX: u64 = 1 << 28;
 /// Buckets at most; etcd has ten.
 const BUCKETS_MAX: usize = 1000;
 
+/// What is handed each entry's name and value; it may refuse one, saying why.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'a;
+
 /// An open database file.
 #[derive(Debug)]
 pub struct Reader {
@@ -175,11 +178,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk's, damage, or [`Error::Refused`] with what `visit` says.
-    pub fn for_each(
-        &self,
-        bucket: &Bucket,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-    ) -> Result<(), Error> {
+    pub fn for_each(&self, bucket: &Bucket, visit: &mut Visit<'_>) -> Result<(), Error> {
         self.entries(bucket, &mut |_, _| Ok(()), visit)
     }
 
@@ -187,7 +186,7 @@ impl Reader {
         &self,
         bucket: &Bucket,
         page_seen: &mut dyn FnMut(u64, &Header) -> Result<(), Error>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
         let mut entry = |page, element: super::page::LeafElement<'_>| {
             if element.is_bucket {

@@ -46,7 +46,7 @@ fn records() -> Records {
         name: format!("m{id}"),
         peer_urls: vec!["http://a:1".to_owned(), "http://b:1".to_owned()],
         client_urls: vec!["http://a:2".to_owned()],
-        is_learner: id % 2 == 0,
+        is_learner: id.is_multiple_of(2),
     };
     Records {
         leases: vec![

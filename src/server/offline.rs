@@ -236,8 +236,8 @@ mod tests {
                         assert_eq!(booted.published.state.record_count(), 0);
                         nothing += 1;
                     }
-                    Err(_) => {
-                        assert!(operation < operations, "it was done");
+                    Err(error) => {
+                        assert!(operation < operations, "it was done: {error}");
                         refused += 1;
                     }
                 }

@@ -1,6 +1,7 @@
 //! `snapshot restore`: a new cluster's member from a snapshot.
 
 use super::cli::RestoreFlags;
+use super::snapshot_file::Checksum;
 use super::{Failure, Files, Streams, failed};
 use crate::config::Config;
 use crate::server::etcd_snapshot::LeftBehind;
@@ -31,7 +32,11 @@ impl Files {
                 )));
             }
         }
-        let contents = self.contents(&flags.file, flags.skip_hash_check)?;
+        let checksum = match flags.skip_hash_check {
+            true => Checksum::Ignored,
+            false => Checksum::Required,
+        };
+        let contents = self.contents(&flags.file, checksum)?;
         let Contents {
             mut state,
             records,

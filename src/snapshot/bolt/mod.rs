@@ -24,6 +24,7 @@
 //!
 //! etcd uses one level of buckets: the root bucket holds buckets, those hold keys and values.
 
+mod check;
 mod page;
 mod reader;
 #[cfg(test)]

@@ -252,6 +252,14 @@ fn foreign_content_is_named() {
         b"v",
         "garbled",
     );
+    // Found by fuzzing: a field that is unknown, and so a record without a key.
+    let unknown = [181, 1, 0, 0, 0, 0];
+    refused(
+        "key",
+        b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0t",
+        &unknown,
+        "no key",
+    );
     let other_id = LeaseRecord {
         id: 3,
         ..Default::default()

@@ -174,3 +174,89 @@ impl DataDir {
         self.backend.close();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use super::*;
+    use crate::api::proto::etcdserverpb::PutRequest;
+    use crate::api::proto::vetcdpb::ClusterMember;
+    use crate::backend::tests::CrashDisk;
+
+    fn cluster() -> Cluster {
+        let member = ClusterMember {
+            id: 5,
+            name: "m".to_owned(),
+            ..Default::default()
+        };
+        Cluster {
+            cluster_id: 9,
+            member_id: 5,
+            members: vec![member],
+        }
+    }
+
+    fn state() -> State {
+        let mut state = State::new();
+        let request = PutRequest {
+            key: "k".into(),
+            value: "v".into(),
+            ..Default::default()
+        };
+        state.put(&request).unwrap();
+        state
+    }
+
+    fn restored(disk: CrashDisk) -> Result<LeftBehind, Error> {
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let data = Path::new("data");
+        let records = Records::default();
+        restore(&disk, data, &wal_dir(data), cluster(), state(), &records)
+    }
+
+    /// Wherever a restore is cut off: the server starts with the whole store, or refuses, or finds
+    /// no store at all. It never starts empty beside a store, nor with a part of one.
+    #[test]
+    fn a_restore_that_is_cut_off_is_whole_or_refused() {
+        let disk = CrashDisk::new();
+        restored(disk.clone()).unwrap();
+        let operations = disk.operations();
+        let options = options(Path::new("data"), cluster());
+        let (mut whole, mut refused, mut nothing) = (0, 0, 0);
+        for operation in 0..=operations {
+            for seed in 0..8 {
+                let after = disk.crashed(operation, seed);
+                let had_store = after.exists(&options.backend_path()).unwrap();
+                let after: Arc<dyn Disk> = Arc::new(after);
+                match boot::boot(&after, &options) {
+                    Ok(booted) if booted.published.state.revision() == 2 => {
+                        assert_eq!(booted.published.index, RESTORED.0);
+                        assert_eq!(booted.restored.compacted, RESTORED);
+                        whole += 1;
+                    }
+                    Ok(booted) => {
+                        assert!(!had_store, "cut off at {operation}, seed {seed}");
+                        assert_eq!(booted.published.state.record_count(), 0);
+                        nothing += 1;
+                    }
+                    Err(error) => {
+                        assert!(operation < operations, "it was done: {error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(whole >= 8 && refused > 0 && nothing > 0);
+    }
+
+    #[test]
+    fn a_restore_whose_disk_fails_says_so() {
+        let disk = CrashDisk::new();
+        restored(disk.clone()).unwrap();
+        for operation in 0..disk.operations() {
+            let disk = CrashDisk::new();
+            disk.fail_after(operation);
+            assert!(restored(disk).is_err(), "operation {operation}");
+        }
+    }
+}

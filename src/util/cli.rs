@@ -114,6 +114,9 @@ pub(super) struct RestoreFlags {
     /// How much to raise the revision by, so that clients never see one twice.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub bump_revision: u64,
+    /// Taken for etcdutl's sake; nothing is mapped into memory here.
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub initial_memory_map_size: Option<u64>,
     /// Compact everything before the raised revision, so that watches start afresh.
     #[arg(long)]
     pub mark_compacted: bool,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::output::human_bytes;
+use super::snapshot_file::Checksum;
 use super::{Failure, Files, Streams, about, failed};
 use crate::mvcc::{self, State, StateHash};
 use crate::server::BootError;
@@ -40,7 +41,7 @@ impl Files {
         streams: &mut Streams<'_>,
     ) -> Result<StateHash, Failure> {
         let state = match (file, data_dir) {
-            (Some(file), _) => self.contents(file, true)?.state,
+            (Some(file), _) => self.contents(file, Checksum::IfThere)?.state,
             (None, Some(data_dir)) => self.stored(data_dir, streams)?,
             (None, None) => return Err(Failure::Usage("give a file or --data-dir".to_owned())),
         };

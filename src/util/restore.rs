@@ -1,6 +1,7 @@
 //! `snapshot restore`: a new cluster's member from a snapshot.
 
 use super::cli::RestoreFlags;
+use super::snapshot_file::Checksum;
 use super::{Failure, Files, Streams, failed};
 use crate::config::Config;
 use crate::server::etcd_snapshot::LeftBehind;
@@ -31,7 +32,11 @@ impl Files {
                 )));
             }
         }
-        let contents = self.contents(&flags.file, flags.skip_hash_check)?;
+        let checksum = match flags.skip_hash_check {
+            true => Checksum::Ignored,
+            false => Checksum::Required,
+        };
+        let contents = self.contents(&flags.file, checksum)?;
         let Contents {
             mut state,
             records,
@@ -105,7 +110,7 @@ fn tell(left_behind: &LeftBehind, streams: &mut Streams<'_>) -> Result<(), Failu
     if count > 0 {
         writeln!(
             streams.err,
-            "note: {count} users and roles are not restored: create them anew"
+            "note: users and roles are not restored ({count}): create them anew"
         )?;
     }
     Ok(())

@@ -15,22 +15,31 @@ const CHECKSUM_BYTES: u64 = 32;
 const SECTOR_BYTES: u64 = 512;
 const READ_BYTES: usize = 1 << 20;
 
+/// What to do about the checksum at a snapshot's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checksum {
+    /// There must be one, and it must fit.
+    Required,
+    /// Where there is one it must fit.
+    IfThere,
+    /// Do not look at it.
+    Ignored,
+}
+
 impl Files {
     /// Checks a snapshot and sums it up. As etcdutl, it needs no checksum for that; but where there
     /// is one it must fit.
     pub(super) fn status(&self, path: &Path) -> Result<Status, Failure> {
         let file = self.open(path)?;
-        check_checksum(path, &file, true)?;
+        check_checksum(path, &file, Checksum::IfThere)?;
         let reader = Reader::open(file).map_err(|error| unusable(path, &error))?;
         etcd_schema::status(&reader).map_err(|error| unusable(path, &error))
     }
 
     /// Reads a snapshot and checks all there is to check.
-    pub(super) fn contents(&self, path: &Path, skip_hash_check: bool) -> Result<Contents, Failure> {
+    pub(super) fn contents(&self, path: &Path, checksum: Checksum) -> Result<Contents, Failure> {
         let file = self.open(path)?;
-        if !skip_hash_check {
-            check_checksum(path, &file, false)?;
-        }
+        check_checksum(path, &file, checksum)?;
         let reader = Reader::open(file).map_err(|error| unusable(path, &error))?;
         reader.check().map_err(|error| unusable(path, &error))?;
         etcd_schema::read(&reader).map_err(|error| unusable(path, &error))
@@ -44,10 +53,13 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     ))
 }
 
-fn check_checksum(path: &Path, file: &Arc<dyn File>, may_lack: bool) -> Result<(), Failure> {
+fn check_checksum(path: &Path, file: &Arc<dyn File>, checksum: Checksum) -> Result<(), Failure> {
+    if checksum == Checksum::Ignored {
+        return Ok(());
+    }
     let length = file.len().map_err(|error| about(path)(&error))?;
     if length % SECTOR_BYTES != CHECKSUM_BYTES {
-        if may_lack {
+        if checksum == Checksum::IfThere {
             return Ok(());
         }
         return Err(failed(format!(

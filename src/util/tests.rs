@@ -256,7 +256,7 @@ fn what_cannot_be_kept_is_told() {
     let restore = ["snapshot", "restore", &path, "--data-dir", &data_dir];
     let done = run(&restore);
     assert!(
-        done.err.contains("1 leases are not restored"),
+        done.err.contains("leases are not restored (1)"),
         "{}",
         done.err
     );

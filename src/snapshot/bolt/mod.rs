@@ -24,13 +24,14 @@
 //!
 //! etcd uses one level of buckets: the root bucket holds buckets, those hold keys and values.
 
+mod check;
 mod page;
 mod reader;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer;
 
-pub use reader::{Bucket, Reader};
+pub use reader::{Bucket, Reader, Visit};
 pub use writer::{Layout, WriteError, Writer};
 
 use std::io;

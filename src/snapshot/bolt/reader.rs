@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use super::page::{
-    BRANCH, BUCKET_BYTES, ELEMENT_BYTES, FREE_LIST, HEADER_BYTES, Header, LEAF, META, Meta,
-    NO_FREE_LIST, NoMeta, branch_child, leaf_element, u64_at,
+    BRANCH, BUCKET_BYTES, ELEMENT_BYTES, HEADER_BYTES, Header, LEAF, META, Meta, NoMeta,
+    branch_child, leaf_element, u64_at,
 };
 use super::{Error, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::host::File;
@@ -25,11 +25,14 @@ const PAGES_MAX: u64 = 1 << 28;
 /// Buckets at most; etcd has ten.
 const BUCKETS_MAX: usize = 1000;
 
+/// What is handed each entry's name and value; it may refuse one, saying why.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'a;
+
 /// An open database file.
 #[derive(Debug)]
 pub struct Reader {
     file: Arc<dyn File>,
-    meta: Meta,
+    pub(super) meta: Meta,
 }
 
 /// A bucket of the database: its name and where its entries are.
@@ -78,7 +81,7 @@ impl Reader {
         self.meta.pages * u64::from(self.meta.page_bytes)
     }
 
-    fn damaged(&self, page: u64, what: impl Into<String>) -> Error {
+    pub(super) fn damaged(&self, page: u64, what: impl Into<String>) -> Error {
         Error::Damaged {
             page,
             offset: page.saturating_mul(u64::from(self.meta.page_bytes)),
@@ -87,7 +90,7 @@ impl Reader {
     }
 
     /// Reads page `id` with what overflows from it.
-    fn page(&self, id: u64) -> Result<(Header, Vec<u8>), Error> {
+    pub(super) fn page(&self, id: u64) -> Result<(Header, Vec<u8>), Error> {
         let size = self.meta.page_bytes as usize;
         let offset = id * u64::from(self.meta.page_bytes);
         let mut first = vec![0; size];
@@ -122,7 +125,7 @@ impl Reader {
     }
 
     /// Whether `id` can be a page of a tree.
-    fn check_id(&self, id: u64, from: u64) -> Result<(), Error> {
+    pub(super) fn check_id(&self, id: u64, from: u64) -> Result<(), Error> {
         if (2..self.meta.pages).contains(&id) {
             return Ok(());
         }
@@ -175,19 +178,15 @@ impl Reader {
     ///
     /// # Errors
     /// The disk's, damage, or [`Error::Refused`] with what `visit` says.
-    pub fn for_each(
-        &self,
-        bucket: &Bucket,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
-    ) -> Result<(), Error> {
+    pub fn for_each(&self, bucket: &Bucket, visit: &mut Visit<'_>) -> Result<(), Error> {
         self.entries(bucket, &mut |_, _| Ok(()), visit)
     }
 
-    fn entries(
+    pub(super) fn entries(
         &self,
         bucket: &Bucket,
         page_seen: &mut dyn FnMut(u64, &Header) -> Result<(), Error>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), String>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
         let mut entry = |page, element: super::page::LeafElement<'_>| {
             if element.is_bucket {
@@ -206,7 +205,7 @@ impl Reader {
     }
 
     /// Goes through a tree in order. `page_seen` is told of each page before it is looked into.
-    fn walk(
+    pub(super) fn walk(
         &self,
         root: u64,
         page_seen: &mut dyn FnMut(u64, &Header) -> Result<(), Error>,
@@ -286,69 +285,6 @@ impl Reader {
         }
         Ok(())
     }
-
-    /// Checks the file as a whole: every page in use is in exactly one tree or free, and every
-    /// entry can be read.
-    ///
-    /// # Errors
-    /// The disk's, or the first damage found.
-    pub fn check(&self) -> Result<(), Error> {
-        let mut used = Pages::new(self.meta.pages);
-        for id in 0..2 {
-            used.mark(id, 0);
-        }
-        let free = self.free_list(&mut used)?;
-        let mut seen = |id: u64, header: &Header| match used.mark(id, header.overflow) {
-            true => Ok(()),
-            false => Err(self.damaged(id, "the page is used twice")),
-        };
-        self.walk(self.meta.root, &mut seen, &mut |_, _| Ok(()))?;
-        for bucket in self.buckets()? {
-            self.entries(&bucket, &mut seen, &mut |_, _| Ok(()))?;
-        }
-        for id in free {
-            if !used.mark(id, 0) {
-                return Err(self.damaged(id, "the page is used, and free, or free twice"));
-            }
-        }
-        // Without a free list, which etcd does not write, unused pages cannot be told from lost.
-        if self.meta.free_list != NO_FREE_LIST
-            && let Some(lost) = used.first_unmarked()
-        {
-            return Err(self.damaged(lost, "the page is neither used nor free"));
-        }
-        Ok(())
-    }
-
-    /// The free pages, as far as the file lists them.
-    fn free_list(&self, used: &mut Pages) -> Result<Vec<u64>, Error> {
-        let id = self.meta.free_list;
-        if id == NO_FREE_LIST {
-            return Ok(Vec::new());
-        }
-        self.check_id(id, 0)?;
-        let (header, page) = self.page(id)?;
-        if header.kind != FREE_LIST {
-            return Err(self.damaged(id, "the free list's page is of another kind"));
-        }
-        used.mark(id, header.overflow);
-        let (start, count) = match header.count {
-            u16::MAX => (8, u64_at(&page, HEADER_BYTES).unwrap_or(u64::MAX)),
-            count => (0, u64::from(count)),
-        };
-        let room = (page.len() - HEADER_BYTES - start) as u64 / 8;
-        if count > room {
-            let what = format!("a free list of {count} pages in room for {room}");
-            return Err(self.damaged(id, what));
-        }
-        let mut free = Vec::with_capacity(count as usize);
-        for index in 0..count as usize {
-            let page = u64_at(&page, HEADER_BYTES + start + 8 * index).unwrap_or(0);
-            self.check_id(page, id)?;
-            free.push(page);
-        }
-        Ok(free)
-    }
 }
 
 /// The newer of the meta pages that are sound.
@@ -394,42 +330,5 @@ fn meta_at(start: &[u8], offset: u32) -> Result<Meta, NoMeta> {
     match is_meta && possible {
         true => Ok(meta),
         false => Err(NoMeta::Foreign),
-    }
-}
-
-/// A set of page numbers.
-struct Pages {
-    bits: Vec<u64>,
-    count: u64,
-}
-
-impl Pages {
-    /// `count` is at most [`PAGES_MAX`] and no more than the file has room for.
-    fn new(count: u64) -> Pages {
-        Pages {
-            bits: vec![0; (count / 64 + 1) as usize],
-            count,
-        }
-    }
-
-    /// Adds a page and those it overflows to; whether none was there.
-    fn mark(&mut self, id: u64, overflow: u32) -> bool {
-        let mut fresh = true;
-        for id in id..=id.saturating_add(u64::from(overflow)).min(self.count) {
-            let Some(word) = self.bits.get_mut((id / 64) as usize) else {
-                return false;
-            };
-            let bit = 1 << (id % 64);
-            fresh &= *word & bit == 0;
-            *word |= bit;
-        }
-        fresh
-    }
-
-    fn first_unmarked(&self) -> Option<u64> {
-        (0..self.count).find(|id| {
-            let word = self.bits.get((id / 64) as usize).copied().unwrap_or(0);
-            word & (1 << (id % 64)) == 0
-        })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::page::{Header, LEAF, Meta};
 use super::*;
@@ -334,11 +335,15 @@ fn the_visitor_can_refuse() {
     assert!(matches!(refused, Err(Error::Refused(what)) if what == "no"));
 }
 
-/// The cases a fuzz target runs: `VETCD_FUZZ_CASES`, or a number that takes about a second.
+/// The cases a fuzz target runs: `VETCD_FUZZ_CASES`, or a number that takes about a second;
+/// `VETCD_FUZZ_SEED` gives another stream of them.
 pub(crate) fn fuzz_config(cases: u32) -> ProptestConfig {
-    let set = std::env::var("VETCD_FUZZ_CASES").ok();
+    let number = |name, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap())
+    };
     ProptestConfig {
-        cases: set.map_or(cases, |text| text.parse().unwrap()),
+        cases: u32::try_from(number("VETCD_FUZZ_CASES", cases.into())).unwrap(),
+        rng_seed: RngSeed::Fixed(number("VETCD_FUZZ_SEED", 1)),
         failure_persistence: None,
         ..ProptestConfig::default()
     }

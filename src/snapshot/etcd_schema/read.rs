@@ -60,6 +60,9 @@ impl Store {
             return Ok(());
         }
         let record = Record::decode(name, value).ok_or("its value is garbled")?;
+        if record.kv.key.is_empty() {
+            return Err("it has no key".to_owned());
+        }
         self.restore.push(record).map_err(|error| error.to_string())
     }
 

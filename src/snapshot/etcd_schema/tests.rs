@@ -46,7 +46,7 @@ fn records() -> Records {
         name: format!("m{id}"),
         peer_urls: vec!["http://a:1".to_owned(), "http://b:1".to_owned()],
         client_urls: vec!["http://a:2".to_owned()],
-        is_learner: id % 2 == 0,
+        is_learner: id.is_multiple_of(2),
     };
     Records {
         leases: vec![
@@ -251,6 +251,14 @@ fn foreign_content_is_named() {
         b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0",
         b"v",
         "garbled",
+    );
+    // Found by fuzzing: a field that is unknown, and so a record without a key.
+    let unknown = [181, 1, 0, 0, 0, 0];
+    refused(
+        "key",
+        b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0t",
+        &unknown,
+        "no key",
     );
     let other_id = LeaseRecord {
         id: 3,

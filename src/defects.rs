@@ -40,6 +40,12 @@ define! {
     NoDirectorySync = "no-directory-sync",
     /// A failed sync of the log is tried again, and believed when it then succeeds.
     RetryFailedSync = "retry-failed-sync",
+    /// A deposed leader's finding that a lease has expired counts for its successor (#15247).
+    StaleExpiry = "stale-expiry",
+    /// Whoever waited for a lock gets it, whether or not his lease still lives (#11408).
+    LockUnchecked = "lock-unchecked",
+    /// Watches are told of a batch only after the compactions in it.
+    CompactBeforeWatch = "compact-before-watch",
 }
 
 /// The set of mistakes chosen for one member.

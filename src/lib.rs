@@ -3,8 +3,9 @@
 //! The map, in the order a write travels: [`api`] (gRPC services) → [`server`] (propose, apply,
 //! linearizable read) → [`raft`] (consensus and peer transport) → [`wal`] (the write-ahead log) →
 //! [`mvcc`] (revisions, pure) → [`backend`] (the store on disk) and [`snapshot`] (the store as a
-//! stream). Everything that touches the outside goes through [`host`], so that the testbed can run
-//! this same code on a virtual clock, a simulated network and a simulated disk.
+//! stream). [`watch`] tells clients what was written. Everything that touches the outside goes through
+//! [`host`], so that the testbed can run this same code on a virtual clock, a simulated network and a
+//! simulated disk. [`util`] is the offline tool `vetcdutl`.
 
 #![warn(missing_docs)]
 
@@ -14,8 +15,13 @@ pub mod client;
 pub mod config;
 pub mod defects;
 pub mod host;
+pub mod lease;
+pub mod metrics;
 pub mod mvcc;
 pub mod raft;
 pub mod server;
 pub mod snapshot;
+pub mod tls;
+pub mod util;
 pub mod wal;
+pub mod watch;

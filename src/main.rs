@@ -1,7 +1,8 @@
 //! `vetcd`, the server: flags in, one member on the operating system, an exit code out.
 //!
-//! Exit codes: 0 after a stop that was asked for (or help), 1 when the member failed while it ran,
-//! 2 when it could not start for a reason its user has to mend.
+//! Exit codes: 0 after a stop that was asked for (or help, or removal from the cluster), 1 when the
+//! member failed while it ran, 2 when it could not start for a reason its user has to mend. `vetcd
+//! completions SHELL` and `vetcd manual` print what packages install.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,29 +11,42 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
-use vetcd::config::{Config, Error, LogFormat, LogLevel};
+use vetcd::config::{Config, Error};
 use vetcd::host::os::OsHost;
+
+mod logging;
+mod papers;
+mod systemd;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments = std::env::args_os().skip(1);
-    let config = match Config::from_arguments(arguments, |name| std::env::var(name).ok()) {
-        Ok(config) => config,
-        Err(Error::Shown(text)) => {
-            // Nobody reads it any more when this fails.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            tell(&format!("{error}\nTry: vetcd --help"));
-            return ExitCode::from(USAGE);
-        }
-    };
-    start_logging(&config);
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(code) = papers::print(&arguments) {
+        return code;
+    }
+    let environment = |name: &str| std::env::var(name).ok();
+    let config =
+        match Config::from_sources(arguments, environment, |path| std::fs::read_to_string(path)) {
+            Ok(config) => config,
+            Err(Error::Shown(text)) => {
+                // Nobody reads it any more when this fails.
+                let _ = std::io::stdout().write_all(text.as_bytes());
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                tell(&format!("{error}\nTry: vetcd --help"));
+                return ExitCode::from(USAGE);
+            }
+        };
+    if let Err(error) = logging::start(&config) {
+        tell(&error);
+        return ExitCode::from(USAGE);
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -69,13 +83,15 @@ async fn run(runtime: &Runtime, config: Config) -> ExitCode {
         let known = known.collect::<Vec<_>>().join(", ");
         tracing::warn!(known, "built with deliberate mistakes: not for production");
     }
-    if config.quota_backend_bytes != 0 {
-        tracing::warn!("--quota-backend-bytes is accepted but not enforced yet");
-    }
     let host = Arc::new(OsHost::new(runtime.handle().clone()));
-    match vetcd::server::run(host, config, stopping, |_| {}).await {
+    match vetcd::server::run(host, config, stopping, |_| systemd::notify("READY=1")).await {
         Ok(()) => {
             tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.is_removal() => {
+            // As etcd does: the operator asked for it, and a restart would change nothing.
+            tell(&with_causes(&error));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -104,30 +120,11 @@ fn stop_on_signals(runtime: &Runtime, stop: watch::Sender<bool>) -> std::io::Res
                 std::process::exit(i32::from(FAILED));
             }
             tracing::info!(signal = name, "stopping");
+            systemd::notify("STOPPING=1");
             stop.send_replace(true);
         }
     });
     Ok(())
-}
-
-/// Sends log messages to the standard error stream.
-fn start_logging(config: &Config) {
-    let level = match config.log_level {
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Error => LevelFilter::ERROR,
-    };
-    // The libraries' own debugging would drown the server's.
-    let filter = Targets::new()
-        .with_target("vetcd", level)
-        .with_default(level.min(LevelFilter::WARN));
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
-        LogFormat::Console => registry.with(lines.with_ansi(false)).init(),
-    }
 }
 
 /// Writes the one line that says why the process ends.

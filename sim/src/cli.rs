@@ -169,6 +169,7 @@ pub fn execute(
         Command::Explain(args) => learn::explain(&args, environment, engine, streams),
         Command::Schema => learn::schema(engine, streams),
         Command::Completions(args) => learn::completions(&args, streams),
+        Command::Manual => learn::manual(streams),
     };
     let flushed = streams.out.flush().map_err(CliError::from);
     match result.and_then(|code| flushed.map(|()| code)) {

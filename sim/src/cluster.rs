@@ -4,7 +4,7 @@
 //! [`vetcd::server::run`] and nothing else. A process that ends by itself is remembered with its
 //! reason; the cluster never starts one again on its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct Ended {
     pub member: u32,
     /// What it said.
     pub reason: String,
+    /// Whether it said that the cluster has removed it.
+    pub removal: bool,
 }
 
 /// The cluster; clones share it.
@@ -47,7 +49,6 @@ pub struct Cluster {
 struct Member {
     number: u32,
     node: NodeId,
-    config: Config,
 }
 
 #[derive(Default)]
@@ -55,6 +56,37 @@ struct State {
     servers: BTreeMap<u32, Arc<Server>>,
     ended: Vec<Ended>,
     paused: BTreeMap<u32, u32>,
+    /// What the members of the cluster, and those on their way out, are started with.
+    configs: BTreeMap<u32, Config>,
+    /// The members that belong to the cluster.
+    current: BTreeSet<u32>,
+    removals: Vec<Removal>,
+    /// Machines whose member gave up joining.
+    gave_up: BTreeSet<u32>,
+    /// How often a machine has joined.
+    joined: BTreeMap<u32, u32>,
+}
+
+/// A member that the cluster has removed for certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Its number.
+    pub member: u32,
+    /// When that was certain, in virtual nanoseconds.
+    pub at_ns: u64,
+    /// When its process ended by itself, saying so.
+    pub stopped_ns: Option<u64>,
+}
+
+/// The machines beyond the cluster's own that the plan's workloads need.
+pub fn spares(plan: &Plan) -> u32 {
+    let spares = plan.workloads.iter();
+    spares.map(|planned| planned.workload.spares()).sum()
+}
+
+/// The peer URL of the member on machine `number`.
+pub fn peer_url_of(number: u32) -> String {
+    format!("http://m{number}:{PEER_PORT}")
 }
 
 /// The flags of member `number` in a cluster of `size`, before the scenario's own.
@@ -119,6 +151,8 @@ const OWN_FLAGS: &[&str] = &[
     "initial-cluster-token",
     "log-level",
     "log-format",
+    "log-outputs",
+    "config-file",
 ];
 
 impl ServerFlags for Flags {
@@ -160,35 +194,124 @@ impl Cluster {
         node_config: impl Fn(u32) -> NodeConfig,
     ) -> Result<Cluster, vetcd::config::Error> {
         let size = plan.members.len() as u32;
-        let members = (1..=size)
-            .map(|number| {
-                Ok(Member {
-                    number,
-                    config: member_config(number, size, &plan.server)?,
-                    node: world.add_node(&format!("m{number}"), node_config(number)),
-                })
+        let members = (1..=size + spares(plan))
+            .map(|number| Member {
+                number,
+                node: world.add_node(&format!("m{number}"), node_config(number)),
             })
-            .collect::<Result<Vec<_>, vetcd::config::Error>>()?;
+            .collect();
+        let configs = (1..=size)
+            .map(|number| Ok((number, member_config(number, size, &plan.server)?)))
+            .collect::<Result<_, vetcd::config::Error>>()?;
+        let state = State {
+            configs,
+            current: (1..=size).collect(),
+            ..State::default()
+        };
         Ok(Cluster {
             world: world.clone(),
             observer: observer.clone(),
             members: Arc::new(members),
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(state)),
         })
     }
 
-    /// The members' numbers.
+    /// The numbers of the members that belong to the cluster now, as far as it is known.
     pub fn numbers(&self) -> Vec<u32> {
+        self.lock().current.iter().copied().collect()
+    }
+
+    /// The numbers of all machines, spare ones included.
+    pub fn machines(&self) -> Vec<u32> {
         self.members.iter().map(|member| member.number).collect()
+    }
+
+    /// The machine with this peer URL.
+    pub fn machine_at(&self, peer_url: &str) -> Option<u32> {
+        let mut machines = self.machines().into_iter();
+        machines.find(|number| peer_url_of(*number) == peer_url)
+    }
+
+    /// Whether a process runs on machine `number`.
+    pub fn is_up(&self, number: u32) -> bool {
+        self.world.is_up(self.node(number))
+    }
+
+    /// Starts machine `number` as a new member, with an empty disk, of a cluster with these members
+    /// (name and peer URL).
+    ///
+    /// # Errors
+    /// What the server itself says about the flags.
+    pub fn join(
+        &self,
+        number: u32,
+        members: &[(String, String)],
+        server: &BTreeMap<String, String>,
+    ) -> Result<(), vetcd::config::Error> {
+        let mut state = self.lock();
+        let joined = state.joined.entry(number).or_insert(0);
+        *joined += 1;
+        let members: Vec<String> = members
+            .iter()
+            .map(|(name, url)| format!("{name}={url}"))
+            .collect();
+        let mut flags = server.clone();
+        for (flag, value) in [
+            ("data-dir", format!("data-{joined}")),
+            ("initial-cluster", members.join(",")),
+            ("initial-cluster-state", "existing".to_owned()),
+        ] {
+            flags.insert(flag.to_owned(), value);
+        }
+        let config = member_config(number, number, &flags)?;
+        state.configs.insert(number, config);
+        state.current.insert(number);
+        state.gave_up.remove(&number);
+        // Whatever was left of an earlier member on this machine is gone with its disk.
+        let at_ns = self.world.now_ns();
+        let earlier = state.removals.iter_mut().filter(|r| r.member == number);
+        earlier.for_each(|removal| _ = removal.stopped_ns.get_or_insert(at_ns));
+        drop(state);
+        self.start(number);
+        Ok(())
+    }
+
+    /// The cluster has removed the member on machine `number`: its process has to end.
+    pub fn removed(&self, number: u32) {
+        let at_ns = self.world.now_ns();
+        let mut state = self.lock();
+        if !state.current.remove(&number) {
+            return;
+        }
+        // It may have ended before that was certain.
+        let said = |ended: &Ended| ended.member == number && ended.removal;
+        let stopped_ns = state
+            .ended
+            .iter()
+            .find(|ended| said(ended))
+            .map(|e| e.at_ns);
+        state.ended.retain(|ended| !said(ended));
+        state.removals.push(Removal {
+            member: number,
+            at_ns,
+            stopped_ns,
+        });
+    }
+
+    /// Whether the member on machine `number` gave up joining.
+    pub fn gave_up(&self, number: u32) -> bool {
+        self.lock().gave_up.contains(&number)
+    }
+
+    /// The removals so far.
+    pub fn removals(&self) -> Vec<Removal> {
+        self.lock().removals.clone()
     }
 
     /// The endpoints clients use, with the number of the member behind each.
     pub fn endpoints(&self) -> Vec<(String, u32)> {
         let endpoint = |n: u32| (format!("m{n}:{CLIENT_PORT}"), n);
-        self.members
-            .iter()
-            .map(|member| endpoint(member.number))
-            .collect()
+        self.machines().into_iter().map(endpoint).collect()
     }
 
     /// The node of member `number`.
@@ -214,7 +337,16 @@ impl Cluster {
         if self.world.is_up(node) {
             return;
         }
-        let config = self.members[number as usize - 1].config.clone();
+        let config = {
+            let state = self.lock();
+            let removed = state.removals.iter().rfind(|r| r.member == number);
+            let unaware = removed.is_some_and(|removal| removal.stopped_ns.is_none());
+            match state.configs.get(&number) {
+                Some(config) if state.current.contains(&number) || unaware => config.clone(),
+                // A machine that is no member, and has been told so.
+                _ => return,
+            }
+        };
         let cluster = self.clone();
         self.world.start(node, move |host| {
             let host = Arc::new(ObservedHost {
@@ -232,24 +364,43 @@ impl Cluster {
                     }
                 };
                 let ended = server::run(host, config, stopped, serving).await;
-                let reason = match ended {
-                    Ok(()) => "stopped".to_owned(),
-                    Err(error) => error.to_string(),
-                };
-                cluster.ended(number, reason);
+                match ended {
+                    Err(error) if error.is_failed_join() => cluster.not_joined(number),
+                    Err(error) => cluster.ended(number, error.to_string(), error.is_removal()),
+                    Ok(()) => cluster.ended(number, "stopped".to_owned(), false),
+                }
             })
         });
     }
 
-    fn ended(&self, number: u32, reason: String) {
+    /// A member that was to join never became one: by its flags, the cluster has changed meanwhile.
+    /// It is for the operator to try again.
+    fn not_joined(&self, number: u32) {
+        let at_ns = self.world.now_ns();
+        let mut state = self.lock();
+        state.current.remove(&number);
+        state.gave_up.insert(number);
+        // Removed before it ever joined: it has stopped as well as it can.
+        let removed = state.removals.iter_mut().filter(|r| r.member == number);
+        removed.for_each(|removal| _ = removal.stopped_ns.get_or_insert(at_ns));
+    }
+
+    fn ended(&self, number: u32, reason: String, removal: bool) {
         let at_ns = self.world.now_ns();
         self.observer.died(number);
         let mut state = self.lock();
         state.servers.remove(&number);
+        let current = state.current.contains(&number);
+        let open = state.removals.iter_mut().rfind(|r| r.member == number);
+        if let Some(open) = open.filter(|_| removal && !current) {
+            open.stopped_ns.get_or_insert(at_ns);
+            return;
+        }
         state.ended.push(Ended {
             at_ns,
             member: number,
             reason,
+            removal,
         });
     }
 

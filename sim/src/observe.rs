@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use vetcd::host::Event;
 
+use crate::history::Removal;
+
 /// One event worth showing on a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Happening {
@@ -47,6 +49,9 @@ const MAX_BREACHES: usize = 8;
 #[derive(Clone, Default)]
 pub struct Observer(Arc<Mutex<Book>>);
 
+/// Voters and learners, by ID.
+type Membership = (Vec<u64>, Vec<u64>);
+
 #[derive(Default)]
 struct Book {
     timeline: Vec<Happening>,
@@ -56,11 +61,15 @@ struct Book {
     applied: BTreeMap<u64, (u64, u32, u32)>,
     /// The index each member applied last.
     last: BTreeMap<u32, u64>,
+    /// The voters and learners from each change of them on, and who said so first.
+    memberships: BTreeMap<u64, (Membership, u32)>,
     leading: BTreeSet<u32>,
     started: BTreeSet<u32>,
     elections: u64,
     reached: BTreeSet<&'static str>,
     breaches: Vec<Breach>,
+    /// The ends of leases, by ID and grant, as the first member told them.
+    removals: BTreeMap<(i64, u64), Removal>,
 }
 
 impl Observer {
@@ -73,6 +82,21 @@ impl Observer {
                 term,
                 checksum,
             } => return book.applied(at_ns, member, *index, *term, *checksum),
+            Event::LeaseEnded {
+                id,
+                granted_index,
+                expired,
+                revision,
+            } => {
+                let first = book.removals.entry((*id, *granted_index));
+                first.or_insert(Removal {
+                    id: *id,
+                    at: at_ns,
+                    expired: *expired,
+                    revision: *revision,
+                });
+                return;
+            }
             Event::BecameLeader { term } => book.became_leader(at_ns, member, *term),
             Event::SteppedDown { .. } => {
                 book.leading.remove(&member);
@@ -91,6 +115,12 @@ impl Observer {
             }
             Event::TornTailCut { .. } => _ = book.reached.insert("torn-tail-cut"),
             Event::Campaigned { .. } => book.elections += 1,
+            Event::Reconfigured {
+                index,
+                voters,
+                learners,
+            } => book.reconfigured(at_ns, member, *index, voters, learners),
+            Event::Removed => _ = book.reached.insert("member-removed"),
             Event::Follows { .. }
             | Event::SnapshotSent { .. }
             | Event::LogCompacted { .. }
@@ -108,6 +138,7 @@ impl Observer {
     pub fn permit_loss(&self) {
         let mut book = self.lock();
         book.applied.clear();
+        book.memberships.clear();
         book.leaders.clear();
     }
 
@@ -136,6 +167,13 @@ impl Observer {
     /// Everything worth a place on the timeline, in order.
     pub fn timeline(&self) -> Vec<Happening> {
         self.lock().timeline.clone()
+    }
+
+    /// The ends of leases, in the order in which they were first applied.
+    pub fn removals(&self) -> Vec<Removal> {
+        let mut removals: Vec<_> = self.lock().removals.values().cloned().collect();
+        removals.sort_by_key(|removal| (removal.at, removal.revision, removal.id));
+        removals
     }
 
     /// The safety properties that did not hold.
@@ -188,6 +226,43 @@ impl Book {
         }
     }
 
+    /// Members must arrive at the same voters at each index, and one voter at a time: then the
+    /// quorums before and after a change share a member (Raft thesis, 4.1).
+    fn reconfigured(
+        &mut self,
+        at_ns: u64,
+        member: u32,
+        index: u64,
+        voters: &[u64],
+        learners: &[u64],
+    ) {
+        let now = (voters.to_vec(), learners.to_vec());
+        if let Some((first, by)) = self.memberships.get(&index) {
+            if *first != now {
+                let text = format!(
+                    "member {member} has other voters from index {index} on than member {by}"
+                );
+                self.breach(at_ns, text);
+            }
+            return;
+        }
+        let before = self.memberships.range(..index).next_back();
+        let before = before.map(|(_, (membership, _))| membership.clone());
+        if let Some((earlier, earlier_learners)) = before {
+            let changed = |a: &[u64], b: &[u64]| a.iter().filter(|id| !b.contains(id)).count();
+            let changes = changed(&earlier, voters) + changed(voters, &earlier);
+            if changes > 1 {
+                let text = format!("{changes} voters changed at once at index {index}");
+                self.breach(at_ns, text);
+            }
+            let promoted = voters.iter().any(|id| earlier_learners.contains(id));
+            if promoted {
+                self.reached.insert("member-promoted");
+            }
+        }
+        self.memberships.insert(index, (now, member));
+    }
+
     fn breach(&mut self, at_ns: u64, text: String) {
         if self.breaches.len() < MAX_BREACHES {
             self.breaches.push(Breach { at_ns, text });
@@ -215,6 +290,28 @@ mod tests {
         assert_eq!(observer.breaches(), []);
         observer.hear(3, 3, Event::BecameLeader { term: 3 });
         assert_eq!(observer.breaches().len(), 1);
+    }
+
+    fn voters(index: u64, voters: &[u64]) -> Event {
+        Event::Reconfigured {
+            index,
+            voters: voters.to_vec(),
+            learners: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn voters_change_alike_everywhere_and_one_at_a_time() {
+        let observer = Observer::default();
+        observer.hear(1, 1, voters(5, &[1, 2, 3]));
+        observer.hear(2, 2, voters(5, &[1, 2, 3]));
+        observer.hear(3, 1, voters(7, &[1, 2]));
+        observer.hear(4, 1, voters(9, &[1, 2, 4]));
+        assert_eq!(observer.breaches(), []);
+        observer.hear(5, 2, voters(7, &[1, 3]));
+        assert_eq!(observer.breaches().len(), 1);
+        observer.hear(6, 1, voters(11, &[1, 2, 5]));
+        assert_eq!(observer.breaches().len(), 2);
     }
 
     #[test]

@@ -216,7 +216,14 @@ fn generate(count: u64, clients: u64, unknown_one_in: u64) -> (History, KnownOrd
         });
     }
     generator.known.revision = generator.revision;
-    (History { operations }, generator.known)
+    let watches = Vec::new();
+    (
+        History {
+            operations,
+            watches,
+        },
+        generator.known,
+    )
 }
 
 fn measure(name: &str, history: &History, known: Option<&KnownOrder>) {

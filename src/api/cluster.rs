@@ -1,13 +1,12 @@
-//! The Cluster service: who the members are.
+//! The Cluster service: who the members are, and changing that.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::error::unimplemented;
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::cluster_server::Cluster;
-use crate::server::Server;
+use crate::server::{Server, to_api};
 
 /// Serves Cluster from a [`Server`].
 #[derive(Clone)]
@@ -38,29 +37,51 @@ impl Cluster for ClusterService {
 
     async fn member_add(
         &self,
-        _request: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        Err(unimplemented("member add"))
+        let request = request.into_inner();
+        let adding = self
+            .server
+            .add_member(&request.peer_ur_ls, request.is_learner);
+        let (member, members) = adding.await?;
+        Ok(Response::new(pb::MemberAddResponse {
+            header: Some(self.server.header(0)),
+            member: Some(to_api(&member)),
+            members: members.to_api(),
+        }))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        Err(unimplemented("member remove"))
+        let members = self.server.remove_member(request.into_inner().id).await?;
+        Ok(Response::new(pb::MemberRemoveResponse {
+            header: Some(self.server.header(0)),
+            members: members.to_api(),
+        }))
     }
 
     async fn member_update(
         &self,
-        _request: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(unimplemented("member update"))
+        let request = request.into_inner();
+        let updating = self.server.update_member(request.id, &request.peer_ur_ls);
+        Ok(Response::new(pb::MemberUpdateResponse {
+            members: updating.await?.to_api(),
+            header: Some(self.server.header(0)),
+        }))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        Err(unimplemented("member promote"))
+        let members = self.server.promote_member(request.into_inner().id).await?;
+        Ok(Response::new(pb::MemberPromoteResponse {
+            header: Some(self.server.header(0)),
+            members: members.to_api(),
+        }))
     }
 }

@@ -3,12 +3,13 @@
 use tonic::{Code, Status};
 
 use crate::mvcc;
-use crate::server::RequestError;
+use crate::server::{Refusal, RequestError};
 
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Status {
         match error {
             RequestError::Store(error) => store_status(&error),
+            RequestError::Refused(refusal) => refusal.into(),
             RequestError::TooLarge => Status::new(Code::InvalidArgument, error.to_string()),
             RequestError::TooManyRequests => {
                 Status::new(Code::ResourceExhausted, error.to_string())
@@ -20,17 +21,49 @@ impl From<RequestError> for Status {
     }
 }
 
+/// The status for an error inside a lock or an election. etcd's services for these call etcd like a
+/// client does and lose the code of a refusal on the way: only its text remains.
+pub fn recipe_status(error: RequestError) -> Status {
+    match error {
+        RequestError::Store(error) => Status::unknown(error.message()),
+        error => error.into(),
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        let code = match refusal {
+            Refusal::MemberNotFound => Code::NotFound,
+            Refusal::BadUrls | Refusal::DowngradeFormat | Refusal::DowngradeTarget => {
+                Code::InvalidArgument
+            }
+            Refusal::Unhealthy | Refusal::ChangePending => Code::Unavailable,
+            Refusal::NoSpace => Code::ResourceExhausted,
+            Refusal::Corrupt => Code::DataLoss,
+            // Codes that etcd does not map.
+            Refusal::TransferTimeout | Refusal::UnknownMethod => Code::Unknown,
+            Refusal::MemberExists
+            | Refusal::PeerUrlExists
+            | Refusal::TooManyLearners
+            | Refusal::NotLearner
+            | Refusal::LearnerNotReady
+            | Refusal::NotEnoughStarted
+            | Refusal::NotLeader
+            | Refusal::BadTransferee
+            | Refusal::LearnerRefuses
+            | Refusal::NoDowngrade => Code::FailedPrecondition,
+        };
+        Status::new(code, refusal.to_string())
+    }
+}
+
 /// The status for an error of the store.
 pub fn store_status(error: &mvcc::Error) -> Status {
     let code = match error.code() {
         mvcc::Code::InvalidArgument => Code::InvalidArgument,
         mvcc::Code::NotFound => Code::NotFound,
+        mvcc::Code::FailedPrecondition => Code::FailedPrecondition,
         mvcc::Code::OutOfRange => Code::OutOfRange,
     };
     Status::new(code, error.message())
-}
-
-/// The status for what vetcd does not do yet.
-pub fn unimplemented(what: &str) -> Status {
-    Status::unimplemented(format!("vetcd does not implement {what} yet"))
 }

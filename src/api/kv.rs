@@ -9,7 +9,7 @@ use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::kv_server::Kv;
 use super::proto::vetcdpb::log_request;
 use crate::mvcc::{self, check};
-use crate::server::{self, Server};
+use crate::server::{self, Refusal, Server};
 
 /// Serves KV from a [`Server`].
 #[derive(Clone)]
@@ -51,7 +51,11 @@ impl Kv for KvService {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
+        if !request.serializable && self.server.is_learner() {
+            return Err(Refusal::LearnerRefuses.into());
+        }
         check::check_range(&request).map_err(|error| store_status(&error))?;
+        self.server.metrics().server.ranges.inc();
         let published = self.server.read(request.serializable).await?;
         let mut response = published
             .state
@@ -67,11 +71,9 @@ impl Kv for KvService {
     ) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         check::check_put(&request).map_err(|error| store_status(&error))?;
-        match self
-            .server
-            .propose(log_request::Request::Put(request))
-            .await?
-        {
+        let request = log_request::Request::Put(request);
+        self.server.check_quota(&request).await?;
+        match self.server.propose(request).await? {
             server::Response::Put(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -112,11 +114,9 @@ impl Kv for KvService {
             self.fill(&mut response.header);
             return Ok(Response::new(response));
         }
-        match self
-            .server
-            .propose(log_request::Request::Txn(request))
-            .await?
-        {
+        let request = log_request::Request::Txn(request);
+        self.server.check_quota(&request).await?;
+        match self.server.propose(request).await? {
             server::Response::Txn(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))

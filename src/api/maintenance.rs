@@ -1,15 +1,15 @@
-//! The Maintenance service: what a member says about itself.
+//! The Maintenance service: what a member says about itself, and its upkeep.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::error::{store_status, unimplemented};
+use super::error::store_status;
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::maintenance_server::Maintenance;
 use super::{API_VERSION, STORAGE_VERSION};
 use crate::host::HostExt;
-use crate::server::{RequestError, Server};
+use crate::server::{DefragmentError, RequestError, Server, state_hash};
 
 /// Serves Maintenance from a [`Server`].
 #[derive(Clone)]
@@ -40,6 +40,7 @@ impl Maintenance for MaintenanceService {
         if raft.leader == 0 {
             errors.push("etcdserver: no leader".to_owned());
         }
+        errors.extend(published.alarms.to_wire().iter().map(alarm_text));
         let own = published.members.get(self.server.identity().member_id);
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.server.header(published.state.revision())),
@@ -53,8 +54,11 @@ impl Maintenance for MaintenanceService {
             db_size_in_use: size.in_use_bytes as i64,
             is_learner: own.is_some_and(|member| member.is_learner),
             storage_version: STORAGE_VERSION.to_owned(),
-            db_size_quota: 0,
-            downgrade_info: None,
+            db_size_quota: match self.server.quota() {
+                Some(quota) => i64::try_from(quota).unwrap_or(i64::MAX),
+                None => -1,
+            },
+            downgrade_info: Some(pb::DowngradeInfo::default()),
         }))
     }
 
@@ -83,15 +87,11 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        // No alarm can be raised yet, so there is none to list; clients ask before they judge
-        // a member's health.
-        if request.into_inner().action() != pb::alarm_request::AlarmAction::Get {
-            return Err(unimplemented("raising and disarming alarms"));
-        }
+        let alarms = self.server.alarm(request.into_inner()).await?;
         let revision = self.server.serializable().state.revision();
         Ok(Response::new(pb::AlarmResponse {
             header: Some(self.server.header(revision)),
-            alarms: Vec::new(),
+            alarms,
         }))
     }
 
@@ -99,37 +99,73 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        let _ = request;
-        Err(unimplemented("move-leader"))
+        self.server
+            .move_leader(request.into_inner().target_id)
+            .await?;
+        // etcd leaves the header out here.
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
     async fn defragment(
         &self,
         _request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(unimplemented("defragmentation"))
+        match self.server.defragment().await {
+            Ok(()) => Ok(Response::new(pb::DefragmentResponse { header: None })),
+            Err(error @ DefragmentError::Stopped) => Err(Status::unavailable(error.to_string())),
+            Err(error) => Err(Status::unknown(error.to_string())),
+        }
     }
 
     async fn hash(
         &self,
         _request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
-        Err(unimplemented("hash of the whole backend"))
+        let published = self.server.serializable();
+        let revision = published.state.revision();
+        let hashing = self
+            .server
+            .host()
+            .run_blocking(move || state_hash(&published));
+        let hash = hashing.await.ok_or(RequestError::Stopped)?;
+        Ok(Response::new(pb::HashResponse {
+            header: Some(self.server.header(revision)),
+            // Both halves count: keys and values in one, all else in the other.
+            hash: (hash >> 32) as u32 ^ hash as u32,
+        }))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream =
+        tokio_stream::wrappers::ReceiverStream<Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(
         &self,
         _request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(unimplemented("snapshot streams"))
+        // This member's own state, as in etcd: a snapshot can be had without a leader.
+        let published = self.server.read(true).await?;
+        let stream = super::snapshot_stream::start(self.server.host(), published);
+        Ok(Response::new(stream))
     }
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(unimplemented("downgrades"))
+        self.server.downgrade(request.get_ref()).await?;
+        let revision = self.server.serializable().state.revision();
+        Ok(Response::new(pb::DowngradeResponse {
+            header: Some(self.server.header(revision)),
+            version: API_VERSION.to_owned(),
+        }))
+    }
+}
+
+/// An alarm as etcd writes it into a member's status.
+fn alarm_text(alarm: &pb::AlarmMember) -> String {
+    let kind = alarm.alarm().as_str_name();
+    match alarm.member_id {
+        0 => format!("alarm:{kind} "),
+        id => format!("memberID:{id} alarm:{kind} "),
     }
 }

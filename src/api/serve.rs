@@ -22,7 +22,8 @@ use tower_service::Service;
 
 use crate::host::http::{HostExecutor, HostTimer};
 use crate::host::quiet::QuietSleep;
-use crate::host::{Host, HostExt, Listener, Stream, TaskHandle};
+use crate::host::{Host, HostExt, Identity, Listener, Stream, TaskHandle};
+use crate::tls::ClientIdentity;
 
 /// An error of a served service; it ends the HTTP stream.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -102,10 +103,9 @@ pub async fn serve<S, B>(
     let connections = Connections::default();
     let server = Server {
         builder: builder(&host, &limits),
-        service: TowerToHyperService::new(service),
+        service,
         host: host.clone(),
         opening_timeout: limits.opening_timeout,
-        stop: stop.clone(),
     };
     loop {
         let accepted = tokio::select! {
@@ -122,6 +122,7 @@ pub async fn serve<S, B>(
         }
     }
     drop(listener);
+    connections.go_away();
     let ended = slots.acquire_many(limits.connections_max);
     if host.timeout(limits.drain, ended).await.is_none() {
         tracing::info!("cutting connections whose calls did not end in time");
@@ -175,10 +176,9 @@ fn builder(host: &Arc<dyn Host>, limits: &ServeLimits) -> auto::Builder<HostExec
 /// What every connection of one serving loop shares.
 struct Server<S> {
     builder: auto::Builder<HostExecutor>,
-    service: TowerToHyperService<S>,
+    service: S,
     host: Arc<dyn Host>,
     opening_timeout: Duration,
-    stop: watch::Receiver<bool>,
 }
 
 /// The connections being served; dropping it cuts them.
@@ -188,8 +188,16 @@ struct Connections {
     live: Arc<Live>,
 }
 
-/// The tasks of the live connections; `None` between a connection's start and its task's.
-type Live = Mutex<BTreeMap<usize, Option<TaskHandle>>>;
+type Live = Mutex<BTreeMap<usize, LiveConnection>>;
+
+/// A connection that is being served.
+struct LiveConnection {
+    /// `None` between the connection's start and its task's.
+    task: Option<TaskHandle>,
+    /// Tells it to go away. Each connection has its own: of several that wait for one value tokio
+    /// wakes them in an order drawn from a counter of the process.
+    stop: watch::Sender<bool>,
+}
 
 impl Connections {
     fn start<S, B>(&self, server: &Server<S>, stream: Box<dyn Stream>, slot: OwnedSemaphorePermit)
@@ -202,7 +210,8 @@ impl Connections {
         B::Error: Into<BoxError>,
     {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        lock(&self.live).insert(number, None);
+        let (stop, stopping) = watch::channel(false);
+        lock(&self.live).insert(number, LiveConnection { task: None, stop });
         let entry = LiveEntry {
             number,
             live: self.live.clone(),
@@ -210,6 +219,10 @@ impl Connections {
         };
         let received = Arc::new(AtomicUsize::new(0));
         let peer = stream.peer_address();
+        let service = Identified {
+            service: server.service.clone(),
+            identity: stream.identity(),
+        };
         let opening = Opening {
             received: received.clone(),
             limit: QuietSleep::new(server.host.sleep(server.opening_timeout)),
@@ -218,15 +231,14 @@ impl Connections {
             .builder
             .serve_connection(
                 TokioIo::new(CountedStream { stream, received }),
-                server.service.clone(),
+                TowerToHyperService::new(service),
             )
             .into_owned();
-        let stop = server.stop.clone();
         let task = server.host.spawn(
             "http-connection",
             Box::pin(async move {
                 let _entry = entry;
-                match drive(connection, opening, stop).await {
+                match drive(connection, opening, stopping).await {
                     Ok(()) => tracing::trace!(peer, "connection ended"),
                     Err(error) => tracing::debug!(peer, error, "connection broke"),
                 }
@@ -234,7 +246,14 @@ impl Connections {
         );
         // The task may already have ended, and its entry with it.
         if let Some(place) = lock(&self.live).get_mut(&number) {
-            *place = Some(task);
+            place.task = Some(task);
+        }
+    }
+
+    /// Tells every client to go away, the oldest connection first.
+    fn go_away(&self) {
+        for connection in lock(&self.live).values() {
+            connection.stop.send_replace(true);
         }
     }
 }
@@ -243,7 +262,10 @@ impl Drop for Connections {
     fn drop(&mut self) {
         // Taken out first: a task that ends inside `abort` removes its entry under the same lock.
         let tasks = std::mem::take(&mut *lock(&self.live));
-        for task in tasks.values().flatten() {
+        for task in tasks
+            .values()
+            .filter_map(|connection| connection.task.as_ref())
+        {
             task.abort();
         }
     }
@@ -262,7 +284,7 @@ impl Drop for LiveEntry {
     }
 }
 
-fn lock(live: &Live) -> MutexGuard<'_, BTreeMap<usize, Option<TaskHandle>>> {
+fn lock(live: &Live) -> MutexGuard<'_, BTreeMap<usize, LiveConnection>> {
     live.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -277,7 +299,7 @@ async fn drive<S, B>(
     connection: auto::Connection<
         'static,
         TokioIo<CountedStream>,
-        TowerToHyperService<S>,
+        TowerToHyperService<Identified<S>>,
         HostExecutor,
     >,
     mut opening: Opening,
@@ -309,6 +331,35 @@ where
                 }
             }
         }
+    }
+}
+
+/// A service whose requests carry who their connection's client has proven to be.
+#[derive(Clone)]
+struct Identified<S> {
+    service: S,
+    identity: Option<Identity>,
+}
+
+impl<S: Service<http::Request<Incoming>>> Service<http::Request<Incoming>> for Identified<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Incoming>) -> S::Future {
+        if let Some(identity) = &self.identity
+            && let Some(common_name) = identity.common_name()
+        {
+            let common_name = common_name.map(str::to_owned);
+            request
+                .extensions_mut()
+                .insert(ClientIdentity { common_name });
+        }
+        self.service.call(request)
     }
 }
 

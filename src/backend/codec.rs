@@ -5,7 +5,8 @@
 
 use prost::Message;
 
-use crate::api::proto::vetcdpb::BackendMeta;
+use crate::api::proto::vetcdpb::{BackendMeta, LeaseRecord};
+use crate::lease::Lease;
 use crate::mvcc::{Record, RevisionKey};
 
 const CRC_BYTES: usize = 4;
@@ -63,6 +64,20 @@ pub(super) fn encode_record(name: &[u8], record: &Record) -> Vec<u8> {
 
 pub(super) fn decode_record(name: &[u8], value: &[u8]) -> Option<Record> {
     Record::decode(RevisionKey::decode(name)?, open(name, value)?)
+}
+
+/// The name of a lease's entry in the lease table.
+pub(super) fn lease_name(id: i64) -> Vec<u8> {
+    id.to_be_bytes().to_vec()
+}
+
+pub(super) fn encode_lease(name: &[u8], lease: Lease) -> Vec<u8> {
+    seal(name, lease.to_wire().encode_to_vec())
+}
+
+pub(super) fn decode_lease(name: &[u8], value: &[u8]) -> Option<LeaseRecord> {
+    let record = LeaseRecord::decode(open(name, value)?).ok()?;
+    (lease_name(record.id) == name).then_some(record)
 }
 
 pub(super) fn encode_meta(meta: &BackendMeta) -> Vec<u8> {

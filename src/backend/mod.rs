@@ -6,6 +6,7 @@
 //! 3, 4, 11 of the reference).
 //!
 //! Table `key`: a record's revision name (see [`crate::mvcc::RevisionKey`]) → its `KeyValue`.
+//! Table `lease`: a lease's ID, big-endian → its `LeaseRecord`; how many there are is in the meta.
 //! Table `meta`: `meta` → the [`BackendMeta`], `totals` → count and size of the records. Every
 //! value ends in a CRC-32C.
 //!
@@ -23,6 +24,7 @@ mod busy;
 mod codec;
 mod error;
 mod file;
+mod offline;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -35,6 +37,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::api::proto::vetcdpb::BackendMeta;
 use crate::host::{Disk, File, OpenMode, sync_parent};
+use crate::lease;
 use crate::mvcc::{Changes, Restore, State};
 use busy::{Busy, write_again};
 use codec::{Totals, name};
@@ -42,6 +45,7 @@ pub use error::Error;
 use file::StoreFile;
 
 const KEY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("key");
+const LEASE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("lease");
 const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
 
 /// How the store's file is used.
@@ -212,6 +216,7 @@ impl Backend {
     pub fn load(&self) -> Result<Loaded, Error> {
         let mut restore = Restore::new();
         let mut found = Totals::default();
+        let mut leases = 0;
         let mut fault = None;
         let (meta, totals) = self.read(|database| {
             let transaction = database.begin_read()?;
@@ -232,6 +237,9 @@ impl Backend {
                     break;
                 }
             }
+            if fault.is_none() {
+                fault = load_leases(&transaction, &mut restore, &mut leases)?;
+            }
             let table = transaction.open_table(META)?;
             let value = |name| -> Result<Option<Vec<u8>>, redb::Error> {
                 Ok(table.get(name)?.map(|value| value.value().to_vec()))
@@ -247,6 +255,9 @@ impl Backend {
         let totals = totals.as_deref().and_then(Totals::decode);
         if totals != Some(found) {
             return Err(damaged("records are missing"));
+        }
+        if meta.leases != leases {
+            return Err(damaged("leases are missing"));
         }
         let state = restore
             .finish(meta.revision, meta.compact_revision, meta.compact_finished)
@@ -279,10 +290,12 @@ impl Backend {
                 totals.add(&name, &value);
                 table.insert(&*name, &*value)?;
             }
+            store_leases(transaction, &changes.leases)?;
             let meta = BackendMeta {
                 revision: changes.revision,
                 compact_revision: changes.compact_revision,
                 compact_finished: changes.compact_finished,
+                leases: changes.leases.count,
                 ..meta.clone()
             };
             write_meta(transaction, &meta, totals)
@@ -300,10 +313,17 @@ impl Backend {
                 totals.add(&name, &value);
                 table.insert(&*name, &*value)?;
             }
+            let leases = lease::Changes {
+                stored: state.leases().iter().copied().collect(),
+                removed: Vec::new(),
+                count: state.leases().len() as u64,
+            };
+            store_leases(transaction, &leases)?;
             let meta = BackendMeta {
                 revision: state.revision(),
                 compact_revision: state.compact_revision(),
                 compact_finished: state.compact_finished(),
+                leases: leases.count,
                 ..meta.clone()
             };
             write_meta(transaction, &meta, totals)
@@ -393,6 +413,51 @@ fn stored_totals(transaction: &redb::WriteTransaction) -> Result<Totals, redb::E
     value
         .and_then(|value| Totals::decode(value.value()))
         .ok_or_else(|| redb::Error::Corrupted("the store's totals are garbled".to_owned()))
+}
+
+/// Reads the leases; what is wrong with them, if anything is. A store from before there were leases
+/// has no table of them.
+fn load_leases(
+    transaction: &redb::ReadTransaction,
+    restore: &mut Restore,
+    count: &mut u64,
+) -> Result<Option<String>, redb::Error> {
+    let table = match transaction.open_table(LEASE) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in table.iter()? {
+        let (name, value) = entry?;
+        let Some(record) = codec::decode_lease(name.value(), value.value()) else {
+            let name = name.value().escape_ascii();
+            return Ok(Some(format!("the entry of lease {name} is garbled")));
+        };
+        if let Err(error) = restore.push_lease(&record) {
+            return Ok(Some(error.to_string()));
+        }
+        *count += 1;
+    }
+    Ok(None)
+}
+
+fn store_leases(
+    transaction: &redb::WriteTransaction,
+    changes: &lease::Changes,
+) -> Result<(), redb::Error> {
+    if changes.stored.is_empty() && changes.removed.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(LEASE)?;
+    for id in &changes.removed {
+        // One that came and went between two commits was never there.
+        table.remove(&*codec::lease_name(*id))?;
+    }
+    for lease in &changes.stored {
+        let name = codec::lease_name(lease.id);
+        table.insert(&*name, &*codec::encode_lease(&name, *lease))?;
+    }
+    Ok(())
 }
 
 fn write_meta(

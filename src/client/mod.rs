@@ -7,6 +7,8 @@
 
 mod channel;
 mod failure;
+mod leases;
+pub mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use crate::host::quiet::QuietSleep;
 
 pub use channel::{Channel, ChannelBody, ConnectError, TransportError};
 pub use failure::{CallError, FailureClass, classify};
+pub use leases::{LeaseClient, LockClient, lease, lock};
+pub use watch::WatchStream;
 
 /// The generated KV client on a [`Channel`].
 pub type KvClient = pb::kv_client::KvClient<Channel>;

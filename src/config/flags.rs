@@ -4,15 +4,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::duration;
+use super::inert;
+use super::operations::Operations;
+use super::security::Security;
 use super::urls::{InitialCluster, UrlList};
 use crate::wal::SyncPolicy;
 
 const AFTER_HELP: &str = "\
 Every flag can also be set by an environment variable: ETCD_ and the flag's name in capitals, with _ \
-for -. The command line wins.";
+for -. The command line wins. With --config-file, flags and variables other than that are ignored.";
 
 /// The server's flags; [`Config::validate`] says what they must satisfy together.
 ///
@@ -29,6 +32,10 @@ for -. The command line wins.";
     max_term_width = 100
 )]
 pub struct Config {
+    /// A YAML file with the flags' names and values; all other flags and variables are then ignored.
+    #[arg(help_heading = "Member", long, value_name = "FILE")]
+    pub(super) config_file: Option<PathBuf>,
+
     /// Human-readable name of this member.
     #[arg(
         help_heading = "Member",
@@ -110,7 +117,12 @@ pub struct Config {
     )]
     pub max_request_bytes: usize,
 
-    /// Largest size of the store, bytes, 0 for etcd's default. Accepted; not enforced yet.
+    /// Time between the progress notices that a quiet watch asked for, 100ms at least.
+    #[arg(help_heading = "Member", long, alias = "experimental-watch-progress-notify-interval", value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    pub watch_progress_notify_interval: Duration,
+
+    /// Size of the store beyond which writes are refused until space is made and the alarm is
+    /// disarmed, bytes: 0 for 2 GiB, negative for no limit.
     #[arg(
         help_heading = "Member",
         long,
@@ -204,6 +216,27 @@ pub struct Config {
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub pre_vote: bool,
 
+    /// Refuse changes of the membership that would endanger the quorum.
+    #[arg(help_heading = "Clustering", long, value_name = "BOOL", default_value = "true", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub strict_reconfig_check: bool,
+
+    /// Most learners the cluster may have at a time.
+    #[arg(
+        help_heading = "Clustering",
+        long,
+        value_name = "MEMBERS",
+        default_value_t = 1
+    )]
+    pub max_learners: u32,
+    /// TLS.
+    #[command(flatten)]
+    pub security: Security,
+
+    /// Health, metrics, logs, automatic compaction.
+    #[command(flatten)]
+    pub operations: Operations,
+
     /// When the log is made durable: always, batch:TIME, interval:TIME or none [default: always].
     #[arg(help_heading = "Durability", long, value_name = "POLICY")]
     pub(super) wal_sync: Option<SyncPolicy>,
@@ -211,6 +244,25 @@ pub struct Config {
     /// How linearizable reads are confirmed: read-index.
     #[arg(help_heading = "Durability", long, value_name = "MODE", default_value = "read-index", value_parser = read_mode)]
     pub read_mode: ReadMode,
+
+    /// Save how much time long leases have left, so that a new leader does not start them anew.
+    #[arg(help_heading = "Leases", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub experimental_enable_lease_checkpoint: bool,
+
+    /// Accepted; checkpoints are always kept over a restart.
+    #[arg(help_heading = "Leases", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub experimental_enable_lease_checkpoint_persist: bool,
+
+    /// Time between two checkpoints of a lease.
+    #[arg(help_heading = "Leases", long, value_name = "TIME", default_value = "5m", value_parser = duration::parse)]
+    pub experimental_lease_checkpoint_interval: Duration,
+    /// Make a cluster of this member alone from its data. Only after the other members are lost for
+    /// good: what they had and this member has not is gone.
+    #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub force_new_cluster: bool,
 
     /// Never sync the log: the same as --wal-sync none. A power loss may cost acknowledged writes.
     #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
@@ -234,6 +286,10 @@ pub struct Config {
         default_value = "json"
     )]
     pub log_format: LogFormat,
+
+    /// What is to be logged about the flags themselves, once there is a log.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Whether the cluster is being made.
@@ -276,16 +332,24 @@ pub enum LogFormat {
     Console,
 }
 
+/// The parser: vetcd's flags, and those of etcd's that do nothing here.
+pub(super) fn command() -> clap::Command {
+    inert::add_to(Config::command())
+}
+
 /// Reads flags (without the program's name) as they are; nothing is compared with anything.
 pub(super) fn parse<A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
-) -> Result<Config, clap::Error> {
+) -> Result<(Config, clap::ArgMatches), clap::Error> {
     let line = arguments.into_iter().map(Into::into);
-    Config::try_parse_from(std::iter::once(OsString::from("vetcd")).chain(line))
+    let line = std::iter::once(OsString::from("vetcd")).chain(line);
+    let matches = command().try_get_matches_from(line)?;
+    let config = Config::from_arg_matches(&matches)?;
+    Ok((config, matches))
 }
 
 /// A boolean in any form that etcd takes.
-fn go_bool(text: &str) -> Result<bool, String> {
+pub(super) fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

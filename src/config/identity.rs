@@ -19,6 +19,13 @@ pub fn member_id<S: AsRef<str>>(peer_urls: &[S], token: &str) -> u64 {
     first_eight(hash)
 }
 
+/// The ID of a member that is added to a running cluster at `time` (seconds since the Unix epoch):
+/// the time in decimal takes the place of the token, so that an ID is not used again when a member
+/// comes back to the same URLs.
+pub fn member_id_at<S: AsRef<str>>(peer_urls: &[S], time: u64) -> u64 {
+    member_id(peer_urls, &time.to_string())
+}
+
 /// The ID of a cluster with these initial members.
 pub fn cluster_id(member_ids: &[u64]) -> u64 {
     let mut ids = member_ids.to_vec();

@@ -2,7 +2,9 @@
 //!
 //! Flags have etcd's names and meanings. Each can also be set by an environment variable (`ETCD_`
 //! and its name in capitals, `_` for `-`); the command line wins. The testbed hands flags over as
-//! pairs, through the same parser. A flag that vetcd does not have is an error, never ignored.
+//! pairs, through the same parser. `--config-file` names a YAML file that stands in for all of
+//! them. A flag that neither vetcd nor etcd has is an error, never ignored; etcd's that have nothing
+//! to act on here are accepted with a warning ([`inert`]).
 //!
 //! ```
 //! let config = vetcd::config::Config::from_pairs([("name", "a"), ("wal-sync", "batch:2ms")]).unwrap();
@@ -11,22 +13,27 @@
 //! ```
 
 mod duration;
+mod file;
 mod flags;
 mod identity;
+mod inert;
+mod operations;
+mod security;
 mod urls;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use clap::CommandFactory;
 
 use crate::api::proto::vetcdpb::ClusterMember;
 use crate::api::serve::ServeLimits;
 use crate::wal::SyncPolicy;
 
 pub use flags::{ClusterState, Config, LogFormat, LogLevel, ReadMode};
-pub use identity::{cluster_id, member_id};
+pub use identity::{cluster_id, member_id, member_id_at};
+pub use operations::{CompactionMode, MetricsDetail, Operations, Retention};
+pub use security::{Security, TlsVersion};
 pub use urls::{InitialCluster, MemberUrl, UrlList};
 
 /// The longest election time-out, milliseconds; longer ones only look like a dead cluster.
@@ -35,6 +42,8 @@ const ELECTION_TIMEOUT_MAX: u64 = 50_000;
 const REQUEST_ENVELOPE_BYTES: usize = 512 * 1024;
 /// The largest `--max-request-bytes`: lengths inside the log and on the wire stay below 2³¹.
 const REQUEST_BYTES_MAX: usize = 1 << 30;
+/// The shortest time between progress notices (etcd's own minimum).
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// What etcd takes where a flag is 0.
 const BATCH_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 /// What etcd takes where a flag is 0.
@@ -54,6 +63,14 @@ pub enum Error {
     Environment {
         /// The variable.
         variable: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration file cannot be used.
+    #[error("--config-file {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
@@ -83,6 +100,20 @@ impl Config {
         arguments: impl IntoIterator<Item = A>,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Config, Error> {
+        Config::from_sources(arguments, environment, |_| {
+            Err(io::ErrorKind::Unsupported.into())
+        })
+    }
+
+    /// As [`Config::from_arguments`], with `--config-file` read by `read`.
+    ///
+    /// # Errors
+    /// As there, and when the file cannot be read or holds what is not understood.
+    pub fn from_sources<A: Into<OsString>>(
+        arguments: impl IntoIterator<Item = A>,
+        environment: impl Fn(&str) -> Option<String>,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Config, Error> {
         let mut line = Vec::new();
         for flag in Config::known_flags() {
             let variable = environment_variable(&flag);
@@ -97,14 +128,42 @@ impl Config {
         }
         // Behind the environment's: of a flag given twice the last counts.
         line.extend(arguments.into_iter().map(Into::into));
-        let config = flags::parse(&line).map_err(|error| {
+        let (config, matches) = flags::parse(&line).map_err(|error| {
             if error.use_stderr() {
                 Error::Flag(brief(&error))
             } else {
                 Error::Shown(error.to_string())
             }
         })?;
-        config.checked()
+        match config
+            .config_file
+            .clone()
+            .filter(|path| !path.as_os_str().is_empty())
+        {
+            Some(path) => Config::from_file(path, line.len() > 1, read),
+            None => config.checked(&matches),
+        }
+    }
+
+    fn from_file(
+        path: PathBuf,
+        others: bool,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Config, Error> {
+        let wrong = |reason: String| {
+            let path = path.clone();
+            Error::File { path, reason }
+        };
+        let text = read(&path).map_err(|error| wrong(error.to_string()))?;
+        let pairs = file::flags(&text, &Config::known_flags()).map_err(wrong)?;
+        let mut config = Config::from_pairs(pairs).map_err(|error| wrong(error.to_string()))?;
+        if others {
+            let path = path.display();
+            config.warnings.push(format!(
+                "--config-file {path} is given: other flags and ETCD_ variables are ignored"
+            ));
+        }
+        Ok(config)
     }
 
     /// Reads pairs of a flag's name, without dashes, and its value. The environment plays no part.
@@ -120,17 +179,19 @@ impl Config {
             .into_iter()
             .map(|(flag, value)| format!("--{}={}", flag.as_ref(), value.as_ref()))
             .collect();
-        flags::parse(&line)
-            .map_err(|error| Error::Flag(brief(&error)))?
-            .checked()
+        let (config, matches) = flags::parse(&line).map_err(|error| Error::Flag(brief(&error)))?;
+        config.checked(&matches)
     }
 
     /// The names of all flags, without dashes, sorted.
     pub fn known_flags() -> Vec<String> {
-        let command = Config::command();
+        let command = Config::parser();
         let mut names: Vec<String> = command
             .get_arguments()
-            .filter_map(|argument| argument.get_long())
+            .flat_map(|argument| {
+                let aliases = argument.get_all_aliases().unwrap_or_default();
+                argument.get_long().into_iter().chain(aliases)
+            })
             .filter(|name| !matches!(*name, "help" | "version"))
             .map(str::to_owned)
             .collect();
@@ -138,8 +199,15 @@ impl Config {
         names
     }
 
-    /// Fills in what etcd means by 0, then validates.
-    fn checked(mut self) -> Result<Config, Error> {
+    /// The parser of the command line, which completions and manual pages are made from.
+    pub fn parser() -> clap::Command {
+        flags::command()
+    }
+
+    /// Fills in what etcd means by 0 and by nothing, then validates.
+    fn checked(mut self, matches: &clap::ArgMatches) -> Result<Config, Error> {
+        self.warnings = inert::judge(matches)?;
+        self.security.normalize();
         if self.backend_batch_interval.is_zero() {
             self.backend_batch_interval = BATCH_INTERVAL_DEFAULT;
         }
@@ -147,7 +215,20 @@ impl Config {
             self.backend_batch_limit = BATCH_LIMIT_DEFAULT;
         }
         self.validate()?;
+        self.warn_about_plain_urls();
         Ok(self)
+    }
+
+    fn warn_about_plain_urls(&mut self) {
+        let mut warnings = Vec::new();
+        for (flag, urls, peer) in [
+            ("listen-client-urls", self.listen_client_urls(), false),
+            ("listen-peer-urls", self.listen_peer_urls(), true),
+        ] {
+            let plain = |url| self.security.warn_about_plain(url, flag, peer);
+            warnings.extend(urls.iter().filter_map(plain));
+        }
+        self.warnings.extend(warnings);
     }
 
     /// Whether the flags can be served together. The constructors have asked already; this is for
@@ -164,6 +245,8 @@ impl Config {
         }
         self.validate_times_and_sizes()?;
         self.validate_durability()?;
+        self.security.validate()?;
+        self.operations.validate()?;
         self.validate_urls()?;
         self.validate_cluster()
     }
@@ -182,6 +265,13 @@ impl Config {
             return invalid(format!(
                 "--election-timeout ({election} ms) must be at least 5 times --heartbeat-interval \
                  ({heartbeat} ms)"
+            ));
+        }
+        let interval = self.watch_progress_notify_interval;
+        if interval < PROGRESS_INTERVAL_MIN {
+            return invalid(format!(
+                "--watch-progress-notify-interval ({interval:?}) must be at least \
+                 {PROGRESS_INTERVAL_MIN:?}"
             ));
         }
         for (flag, value, least, most) in [
@@ -226,12 +316,25 @@ impl Config {
                 "--advertise-client-urls is required when --listen-client-urls is given".into(),
             );
         }
-        let clients = self.client_addresses()?;
-        let peers = self.peer_addresses()?;
-        if let Some(address) = clients.iter().find(|address| peers.contains(address)) {
-            return invalid(format!(
-                "--listen-client-urls and --listen-peer-urls both have {address}"
-            ));
+        let mut taken: Vec<(&str, MemberUrl)> = Vec::new();
+        for (flag, urls, peer) in [
+            ("listen-client-urls", self.listen_client_urls(), false),
+            ("listen-peer-urls", self.listen_peer_urls(), true),
+            (
+                "listen-client-http-urls",
+                self.listen_client_http_urls(),
+                false,
+            ),
+            ("listen-metrics-urls", self.listen_metrics_urls(), false),
+        ] {
+            for url in urls {
+                self.security.check_url(&url, flag, peer)?;
+                let same = taken.iter().find(|(_, other)| other.address == url.address);
+                if let Some((other, _)) = same {
+                    return invalid(format!("--{other} and --{flag} both have {}", url.address));
+                }
+                taken.push((flag, url));
+            }
         }
         Ok(())
     }
@@ -252,32 +355,32 @@ impl Config {
             ));
         }
         for url in cluster.members().values().flat_map(UrlList::urls) {
-            plain_address(url, "initial-cluster")?;
+            self.security.check_url(url, "initial-cluster", true)?;
         }
         self.cluster().map(drop)
     }
 
-    /// The addresses to serve clients on (`host:port`).
-    ///
-    /// # Errors
-    /// When a URL needs TLS.
-    pub fn client_addresses(&self) -> Result<Vec<String>, Error> {
-        let default = default_client_urls();
-        let urls = self.listen_client_urls.as_ref().unwrap_or(&default).urls();
-        urls.iter()
-            .map(|url| plain_address(url, "listen-client-urls"))
-            .collect()
+    /// The URLs to serve clients on.
+    pub fn listen_client_urls(&self) -> Vec<MemberUrl> {
+        match &self.listen_client_urls {
+            Some(urls) => urls.urls().to_vec(),
+            None => default_client_urls().urls().to_vec(),
+        }
     }
 
-    /// The addresses to serve the other members on (`host:port`).
-    ///
-    /// # Errors
-    /// When a URL needs TLS.
-    pub fn peer_addresses(&self) -> Result<Vec<String>, Error> {
-        let urls = self.listen_peer_urls.urls();
-        urls.iter()
-            .map(|url| plain_address(url, "listen-peer-urls"))
-            .collect()
+    /// The URLs to serve the other members on.
+    pub fn listen_peer_urls(&self) -> Vec<MemberUrl> {
+        self.listen_peer_urls.urls().to_vec()
+    }
+
+    /// The URLs that serve HTTP alone, if any; gRPC is then served on the client URLs alone.
+    pub fn listen_client_http_urls(&self) -> Vec<MemberUrl> {
+        operations::MaybeUrls::urls(&self.operations.listen_client_http_urls).to_vec()
+    }
+
+    /// The URLs that serve metrics and health alone.
+    pub fn listen_metrics_urls(&self) -> Vec<MemberUrl> {
+        operations::MaybeUrls::urls(&self.operations.listen_metrics_urls).to_vec()
     }
 
     /// The client URLs this member publishes, sorted.
@@ -373,25 +476,27 @@ impl Config {
     }
 }
 
-/// The address (`host:port`) to connect to for a member's URL.
+/// Where to connect to for a member's URL: `host:port`, or `https://host:port` where TLS is spoken,
+/// which [`crate::tls::PeerHost`] understands.
 ///
 /// # Errors
-/// When it is not a URL of a member, or needs TLS.
+/// When it is not a URL of a member.
 pub fn address_of(url: &str) -> Result<String, Error> {
     let url: MemberUrl = url.parse().map_err(Error::Invalid)?;
-    if url.tls {
-        return invalid(format!("{url}: TLS is not supported yet, use http"));
-    }
-    Ok(url.address)
+    Ok(match url.tls {
+        true => url.to_string(),
+        false => url.address,
+    })
 }
 
-fn plain_address(url: &MemberUrl, flag: &str) -> Result<String, Error> {
-    if url.tls {
-        return invalid(format!(
-            "--{flag}: {url}: TLS is not supported yet, use http"
-        ));
-    }
-    Ok(url.address.clone())
+/// The name in `names` that `wrong` was probably meant to be.
+fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const SIMILAR: f64 = 0.8;
+    names
+        .map(|name| (strsim::jaro_winkler(wrong, name), name))
+        .filter(|(similarity, _)| *similarity > SIMILAR)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
 }
 
 fn default_client_urls() -> UrlList {

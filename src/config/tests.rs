@@ -23,7 +23,7 @@ const THREE: &str = "a=http://127.0.0.1:42380,a=http://127.0.0.1:41380,\
 
 #[test]
 fn the_parser_is_well_formed() {
-    Config::command().debug_assert();
+    Config::parser().debug_assert();
 }
 
 #[test]
@@ -31,8 +31,11 @@ fn defaults_are_etcds() {
     let config = from_line("").unwrap();
     assert_eq!(config.name, "default");
     assert_eq!(config.data_dir(), Path::new("default.etcd"));
-    assert_eq!(config.client_addresses().unwrap(), ["localhost:2379"]);
-    assert_eq!(config.peer_addresses().unwrap(), ["localhost:2380"]);
+    let shown = |urls: Vec<MemberUrl>| urls[0].to_string();
+    assert_eq!(shown(config.listen_client_urls()), "http://localhost:2379");
+    assert_eq!(shown(config.listen_peer_urls()), "http://localhost:2380");
+    assert!(config.listen_metrics_urls().is_empty() && config.warnings.is_empty());
+    assert_eq!(config.operations.auto_compaction(), Ok(None));
     assert_eq!(config.advertise_client_urls(), ["http://localhost:2379"]);
     assert_eq!(
         (config.heartbeat_interval, config.election_timeout),
@@ -80,6 +83,19 @@ fn a_cluster_gets_the_ids_etcd_gives_it() {
         cluster.members[1].peer_urls,
         ["http://127.0.0.1:41380", "http://127.0.0.1:42380"]
     );
+}
+
+#[test]
+fn progress_notices_have_a_least_interval() {
+    let config = from_line("").unwrap();
+    assert_eq!(
+        config.watch_progress_notify_interval,
+        Duration::from_secs(600)
+    );
+    assert!(from_line("--watch-progress-notify-interval 100ms").is_ok());
+    let error = from_line("--watch-progress-notify-interval 99ms").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("--watch-progress-notify-interval"), "{text}");
 }
 
 #[test]
@@ -199,7 +215,8 @@ fn help_and_version_are_shown() {
     ] {
         assert!(help.contains(heading), "{heading}");
     }
-    for flag in Config::known_flags() {
+    let aliases = |flag: &String| flag.starts_with("experimental-watch-");
+    for flag in Config::known_flags().iter().filter(|flag| !aliases(flag)) {
         assert!(help.contains(&format!("--{flag}")), "{flag}");
     }
     let version = from_line("--version").unwrap_err();
@@ -262,11 +279,13 @@ fn wrong_flags_are_told_clearly() {
         ),
         (
             "--listen-peer-urls https://a:1",
-            "--listen-peer-urls: https://a:1: TLS is not supported yet, use http",
+            "--listen-peer-urls: https://a:1 needs --peer-cert-file and --peer-key-file, or \
+             --peer-auto-tls",
         ),
         (
             "--initial-cluster default=http://localhost:2380,b=https://b:1",
-            "--initial-cluster: https://b:1: TLS is not supported yet, use http",
+            "--initial-cluster: https://b:1 needs --peer-cert-file and --peer-key-file, or \
+             --peer-auto-tls",
         ),
         (
             "--listen-peer-urls localhost:1",
@@ -302,6 +321,58 @@ fn wrong_flags_are_told_clearly() {
              '--election-timeout'",
         ),
         ("start", "unexpected argument 'start' found"),
+        ("--cert-file a", "--cert-file is given without --key-file"),
+        (
+            "--peer-key-file a",
+            "--peer-key-file is given without --peer-cert-file",
+        ),
+        (
+            "--auto-tls --cert-file a --key-file b",
+            "--cert-file and --auto-tls contradict each other: drop one",
+        ),
+        (
+            "--client-cert-auth",
+            "--client-cert-auth needs --trusted-ca-file",
+        ),
+        (
+            "--peer-cert-file a --peer-key-file b",
+            "--peer-cert-file needs --peer-trusted-ca-file",
+        ),
+        (
+            "--peer-trusted-ca-file a --peer-cert-allowed-cn b --peer-cert-allowed-hostname c",
+            "--peer-cert-allowed-cn and --peer-cert-allowed-hostname exclude each other",
+        ),
+        (
+            "--tls-min-version TLS1.1",
+            "invalid value 'TLS1.1' for '--tls-min-version <VERSION>': expected TLS1.2 or TLS1.3",
+        ),
+        (
+            "--tls-min-version TLS1.3 --tls-max-version TLS1.2",
+            "--tls-min-version is newer than --tls-max-version",
+        ),
+        (
+            "--tls-min-version TLS1.3 --cipher-suites TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            "--cipher-suites cannot be chosen when --tls-min-version is TLS1.3",
+        ),
+        (
+            "--auto-compaction-retention soon",
+            "--auto-compaction-retention \"soon\": expected hours, or a time as 30m",
+        ),
+        (
+            "--auto-compaction-mode revision --auto-compaction-retention 1h",
+            "--auto-compaction-retention \"1h\": expected a number of revisions",
+        ),
+        (
+            "--listen-metrics-urls http://localhost:2379",
+            "--listen-client-urls and --listen-metrics-urls both have localhost:2379",
+        ),
+        ("--log-outputs stderr,", "--log-outputs has an empty target"),
+        (
+            "--discovery https://discovery.etcd.io/x",
+            "--discovery https://discovery.etcd.io/x: discovery is not supported, and a member \
+             without it would start a cluster of its own: use --initial-cluster",
+        ),
+        ("--proxy on", "--proxy on: there is no v2 proxy"),
     ];
     for (line, message) in table {
         assert_eq!(from_line(line).unwrap_err().to_string(), message, "{line}");
@@ -311,4 +382,115 @@ fn wrong_flags_are_told_clearly() {
         policy.contains("unknown sync policy \"sometimes\""),
         "{policy}"
     );
+}
+
+#[test]
+fn flags_without_effect_are_accepted_with_the_reason() {
+    let config = from_line(
+        "--enable-v2 --max-wals 5 --backend-bbolt-freelist-type map --logger zap \
+         --socket-reuse-address=true --proxy off --discovery= --enable-pprof=false",
+    )
+    .unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "--max-wals has no effect: files of the log and snapshots are removed as soon as \
+             nothing needs them",
+            "--backend-bbolt-freelist-type has no effect: the store is not bbolt",
+            "--enable-v2 has no effect: there is no v2 API",
+        ]
+    );
+    let set = [("ETCD_ENABLE_V2", "true")];
+    let config = from_environment(&set, "").unwrap();
+    assert_eq!(
+        config.warnings,
+        ["--enable-v2 has no effect: there is no v2 API"]
+    );
+}
+
+#[test]
+fn tls_is_asked_for_by_urls_and_given_by_files() {
+    let urls = "--listen-client-urls https://a:1 --advertise-client-urls https://a:1";
+    assert!(from_line(urls).is_err());
+    let config = from_line(&format!("{urls} --auto-tls")).unwrap();
+    assert!(config.listen_client_urls()[0].tls && config.warnings.is_empty());
+    let config = from_line("--cert-file a --key-file b --tls-max-version=").unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "--listen-client-urls: http://localhost:2379 is served without TLS, although \
+             --cert-file or the like is given"
+        ]
+    );
+    let error = from_line("--cipher-suites TLS_RSA_WITH_RC4_128_SHA").unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("\"TLS_RSA_WITH_RC4_128_SHA\" is not one of"),
+        "{error}"
+    );
+    let suite = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    assert!(from_line(&format!("--cipher-suites {suite}")).is_ok());
+}
+
+#[test]
+fn automatic_compaction_is_read_as_in_etcd() {
+    for (line, expected) in [
+        ("", None),
+        ("--auto-compaction-retention 0", None),
+        ("--auto-compaction-retention 0s", None),
+        (
+            "--auto-compaction-retention 5",
+            Some(Retention::Age(Duration::from_secs(5 * 3600))),
+        ),
+        (
+            "--auto-compaction-mode periodic --auto-compaction-retention 30m",
+            Some(Retention::Age(Duration::from_secs(1800))),
+        ),
+        (
+            "--auto-compaction-mode revision --auto-compaction-retention 1000",
+            Some(Retention::Revisions(1000)),
+        ),
+    ] {
+        let config = from_line(line).unwrap();
+        assert_eq!(config.operations.auto_compaction(), Ok(expected), "{line}");
+    }
+}
+
+fn from_file(text: &str, line: &str) -> Result<Config, Error> {
+    let line = format!("--config-file c.yaml {line}");
+    let read = |path: &Path| match path.to_str() {
+        Some("c.yaml") => Ok(text.to_owned()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    let name_is_given = |name: &str| (name == "ETCD_NAME").then(|| "environment".to_owned());
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    Config::from_sources(words, name_is_given, read)
+}
+
+#[test]
+fn a_file_stands_in_for_all_flags() {
+    let config = from_file("name: file\nsnapshot-count: 7\n", "--snapshot-count 8").unwrap();
+    assert_eq!((config.name.as_str(), config.snapshot_count), ("file", 7));
+    assert_eq!(
+        config.warnings,
+        ["--config-file c.yaml is given: other flags and ETCD_ variables are ignored"]
+    );
+    for (text, reason) in [
+        (
+            "snapshot-cout: 7",
+            "--config-file c.yaml: unknown key \"snapshot-cout\"; a similar key exists: \
+             \"snapshot-count\"",
+        ),
+        (
+            "election-timeout: 100",
+            "--config-file c.yaml: --election-timeout (100 ms) must be at least 5 times \
+             --heartbeat-interval (100 ms)",
+        ),
+    ] {
+        assert_eq!(from_file(text, "").unwrap_err().to_string(), reason);
+    }
+    let missing = from_file("", "--config-file d.yaml")
+        .unwrap_err()
+        .to_string();
+    assert!(missing.contains("d.yaml"), "{missing}");
 }

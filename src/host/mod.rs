@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -84,10 +84,33 @@ pub trait Host: Send + Sync + 'static {
     /// the testbed counts elections and checks raft's safety properties with it.
     fn observe(&self, _event: Event) {}
 
+    /// What the process uses of its machine; `None` where members are no processes. Blocks on
+    /// disk work.
+    fn process_usage(&self) -> Option<ProcessUsage> {
+        None
+    }
+
     /// The deliberate mistakes chosen for this member; empty everywhere but in the testbed.
     fn defects(&self) -> crate::defects::Defects {
         crate::defects::Defects::default()
     }
+}
+
+/// What a process uses of its machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    /// Seconds of processor time.
+    pub cpu_seconds: f64,
+    /// When it began, in seconds since 1970.
+    pub started_seconds: f64,
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// The most file descriptors it may open.
+    pub open_files_max: u64,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+    /// Virtual memory, bytes.
+    pub virtual_bytes: u64,
 }
 
 /// Something that happened inside a member, as told to [`Host::observe`].
@@ -150,6 +173,28 @@ pub enum Event {
         /// The raft index of the snapshot.
         index: u64,
     },
+    /// The member applied the end of a lease.
+    LeaseEnded {
+        /// The lease's ID.
+        id: i64,
+        /// The raft index of its grant, which tells it from others with the same ID.
+        granted_index: u64,
+        /// Whether its time was up; otherwise a client revoked it.
+        expired: bool,
+        /// The store's revision after it.
+        revision: i64,
+    },
+    /// The member applied a change of the voters or learners.
+    Reconfigured {
+        /// The raft index of the change.
+        index: u64,
+        /// The IDs of the members that vote from here on, ascending.
+        voters: Vec<u64>,
+        /// The IDs of the learners, ascending.
+        learners: Vec<u64>,
+    },
+    /// The member knows that it was removed from the cluster, and is about to end.
+    Removed,
     /// The member compacted its raft log up to `index`.
     LogCompacted {
         /// The raft index.
@@ -232,6 +277,29 @@ impl TaskHandle {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// The other side's address, for logs.
     fn peer_address(&self) -> String;
+
+    /// Where it will stand who the other side has proven to be; `None` for streams that prove
+    /// nothing.
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
+}
+
+/// Who the other side of a stream has proven to be, once it has. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Identity(Arc<OnceLock<Option<String>>>);
+
+impl Identity {
+    /// Sets the common name of the other side's verified certificate; only the first call counts.
+    pub fn prove(&self, common_name: Option<String>) {
+        let _ = self.0.set(common_name);
+    }
+
+    /// The certificate's common name (`None` inside when it has none); `None` when nothing is
+    /// proven.
+    pub fn common_name(&self) -> Option<Option<&str>> {
+        self.0.get().map(Option::as_deref)
+    }
 }
 
 /// What [`Listener::accept`] returns.

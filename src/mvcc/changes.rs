@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Record, Revision, RevisionKey, State};
+use crate::lease;
 
 /// The difference between two states of the store, as the backend needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Changes {
     pub compact_revision: i64,
     /// [`State::compact_finished`] after the changes.
     pub compact_finished: i64,
+    /// Leases granted, checkpointed and revoked.
+    pub leases: lease::Changes,
 }
 
 impl State {
@@ -35,16 +38,18 @@ impl State {
             revision: self.revision,
             compact_revision: self.compact_revision,
             compact_finished: self.compact_finished,
+            leases: self.leases.take_changes(),
         };
         self.taken_revision = self.revision;
         self.removed.clear();
         changes
     }
 
-    /// How many records [`State::take_changes`] would report as removed, and about how many main
-    /// revisions as new: a caller that batches by size asks this.
+    /// How many leases and removed records [`State::take_changes`] would report, and about how many
+    /// main revisions as new: a caller that batches by size asks this.
     pub fn pending_changes(&self) -> usize {
         let new = usize::try_from(self.revision - self.taken_revision).unwrap_or(usize::MAX);
         new.saturating_add(self.removed.len())
+            .saturating_add(self.leases.pending_changes())
     }
 }

@@ -4,6 +4,7 @@
 //! Removal is each member's own affair, a few records at a time; nothing observable depends on its
 //! progress, and after a restart it starts over and comes to the same end.
 
+use super::restore::NUMBER_MAX;
 use super::{Error, Revision, RevisionKey, State};
 
 impl State {
@@ -23,6 +24,22 @@ impl State {
         self.compact_revision = revision;
         self.compact_cursor = Revision::ZERO;
         Ok(())
+    }
+
+    /// Raises the revision by `amount` and schedules the compaction of everything before, so that
+    /// no revision a client may have seen is ever given to something else (`--bump-revision`).
+    /// Only for a store that is being restored: its backend must be written anew. Returns whether
+    /// there are so many revisions.
+    pub fn bump_revision(&mut self, amount: u64) -> bool {
+        let bumped = self.revision.checked_add_unsigned(amount);
+        let Some(revision) = bumped.filter(|bumped| *bumped <= NUMBER_MAX) else {
+            return false;
+        };
+        self.revision = revision;
+        self.taken_revision = revision;
+        self.compact_revision = revision;
+        self.compact_cursor = Revision::ZERO;
+        true
     }
 
     /// Examines up to `max_records` records of the scheduled compaction (at least one) and removes

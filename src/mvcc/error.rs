@@ -23,8 +23,12 @@ pub enum Error {
     Compacted,
     /// The revision asked for has not happened.
     FutureRevision,
-    /// The lease to attach does not exist.
+    /// The lease to attach or revoke does not exist.
     LeaseNotFound,
+    /// The lease to grant exists.
+    LeaseExists,
+    /// A lease's TTL above [`crate::lease::TTL_MAX`].
+    LeaseTtlTooLarge,
 }
 
 /// The gRPC status codes that [`Error`] maps to.
@@ -34,13 +38,15 @@ pub enum Code {
     InvalidArgument,
     /// gRPC code 5.
     NotFound,
+    /// gRPC code 9.
+    FailedPrecondition,
     /// gRPC code 11.
     OutOfRange,
 }
 
 impl Error {
     /// Every error, for tables.
-    pub const ALL: [Error; 10] = [
+    pub const ALL: [Error; 12] = [
         Error::EmptyKey,
         Error::KeyNotFound,
         Error::ValueProvided,
@@ -51,6 +57,8 @@ impl Error {
         Error::Compacted,
         Error::FutureRevision,
         Error::LeaseNotFound,
+        Error::LeaseExists,
+        Error::LeaseTtlTooLarge,
     ];
 
     /// etcd's text for this error, as clients see it.
@@ -66,14 +74,17 @@ impl Error {
             Error::Compacted => "etcdserver: mvcc: required revision has been compacted",
             Error::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
             Error::LeaseNotFound => "etcdserver: requested lease not found",
+            Error::LeaseExists => "etcdserver: lease already exists",
+            Error::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
         }
     }
 
     /// The gRPC status code etcd sends with it.
     pub fn code(self) -> Code {
         match self {
-            Error::Compacted | Error::FutureRevision => Code::OutOfRange,
+            Error::Compacted | Error::FutureRevision | Error::LeaseTtlTooLarge => Code::OutOfRange,
             Error::LeaseNotFound => Code::NotFound,
+            Error::LeaseExists => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
         }
     }
@@ -85,6 +96,7 @@ impl Code {
         match self {
             Code::InvalidArgument => "InvalidArgument",
             Code::NotFound => "NotFound",
+            Code::FailedPrecondition => "FailedPrecondition",
             Code::OutOfRange => "OutOfRange",
         }
     }
@@ -94,6 +106,7 @@ impl Code {
         match self {
             Code::InvalidArgument => 3,
             Code::NotFound => 5,
+            Code::FailedPrecondition => 9,
             Code::OutOfRange => 11,
         }
     }

@@ -23,6 +23,7 @@ mod compact;
 mod error;
 mod hash;
 mod key_ranges;
+mod leases;
 mod range;
 mod record;
 mod restore;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 use im::{OrdMap, OrdSet};
 
 use crate::api::proto::etcdserverpb::ResponseHeader;
+use crate::lease::Leases;
 
 pub use changes::Changes;
 pub use error::{Code, Error};
@@ -88,7 +90,9 @@ pub struct State {
     taken_revision: i64,
     /// Records handed out before and removed since the last `take_changes`.
     removed: im::Vector<RevisionKey>,
-    known_leases: OrdSet<i64>,
+    leases: Leases,
+    /// Lease and key of each live key that hangs on a lease; derived from the keys' versions.
+    attached: OrdSet<(i64, Bytes)>,
 }
 
 impl Default for State {
@@ -109,7 +113,8 @@ impl State {
             compact_cursor: Revision::ZERO,
             taken_revision: FIRST_REVISION,
             removed: im::Vector::new(),
-            known_leases: OrdSet::new(),
+            leases: Leases::default(),
+            attached: OrdSet::new(),
         }
     }
 
@@ -133,11 +138,9 @@ impl State {
         self.records.len()
     }
 
-    /// Sets the leases that a put may name. Until leases exist, the set stays empty and every put
-    /// with a lease is refused. The set is not part of the durable state: whoever owns the leases
-    /// sets it after a restart and after each change, at the same log position on every member.
-    pub fn set_known_leases(&mut self, leases: OrdSet<i64>) {
-        self.known_leases = leases;
+    /// The record written last, if any is held.
+    pub fn newest_record(&self) -> Option<&Arc<Record>> {
+        self.records.get_max().map(|(_, record)| record)
     }
 
     /// The records with a main revision of at least `revision`, in the order they were written.
@@ -164,13 +167,23 @@ impl State {
         self.keys.get(key)?.visible_at(revision)
     }
 
-    /// Whether a put may attach `lease`.
-    fn lease_exists(&self, lease: i64) -> bool {
-        self.known_leases.contains(&lease)
+    /// The first version of `key`, or its deletion, after `revision`, if it is still held.
+    pub fn version_after(&self, key: &[u8], revision: i64) -> Option<&Arc<Record>> {
+        self.keys.get(key)?.after(revision)
+    }
+
+    /// The records of `key` with a main revision of at least `revision`, oldest first; as complete
+    /// as [`State::records_from`].
+    pub fn versions_from(&self, key: &[u8], revision: i64) -> impl Iterator<Item = &Arc<Record>> {
+        let history = self.keys.get(key);
+        history
+            .into_iter()
+            .flat_map(move |history| history.from(revision))
     }
 
     /// Adds a record to both maps. It must be the newest of all.
     fn append(&mut self, record: Record) {
+        self.attach(&record);
         let record = Arc::new(record);
         if let Some(history) = self.keys.get_mut(&record.kv.key) {
             Arc::make_mut(history).push(record.clone());

@@ -100,6 +100,17 @@ impl KeyHistory {
         if newest.revision.main <= at {
             return Some(newest);
         }
+        self.versions.get(self.first_after(at).checked_sub(1)?)
+    }
+
+    /// The records with a main revision of at least `revision`, oldest first.
+    pub(super) fn from(&self, revision: i64) -> impl Iterator<Item = &Arc<Record>> {
+        let first = self.first_after(revision.saturating_sub(1));
+        (first..self.versions.len()).filter_map(|place| self.versions.get(place))
+    }
+
+    /// The place of the first record with a main revision above `at`.
+    fn first_after(&self, at: i64) -> usize {
         let (mut low, mut high) = (0, self.versions.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -108,7 +119,20 @@ impl KeyHistory {
                 _ => high = middle,
             }
         }
-        self.versions.get(low.checked_sub(1)?)
+        low
+    }
+
+    /// The oldest version after main revision `after`.
+    pub(super) fn after(&self, after: i64) -> Option<&Arc<Record>> {
+        let (mut low, mut high) = (0, self.versions.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.versions.get(middle) {
+                Some(record) if record.revision.main <= after => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        self.versions.get(low)
     }
 
     /// Removes the oldest record, which must be the one at `revision`. Returns whether none is

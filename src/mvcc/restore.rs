@@ -5,11 +5,14 @@
 
 use bytes::Bytes;
 
+use crate::api::proto::vetcdpb::LeaseRecord;
+use crate::lease;
+
 use super::{FIRST_REVISION, NEVER_COMPACTED, Record, Revision, State};
 
 /// No store lives long enough to reach this; a number above it is damage, and adding to one below
 /// it cannot overflow.
-const NUMBER_MAX: i64 = i64::MAX / 2;
+pub(super) const NUMBER_MAX: i64 = i64::MAX / 2;
 
 /// Takes the records of a store in revision order and makes a [`State`] of them.
 #[derive(Debug, Default)]
@@ -37,6 +40,9 @@ pub enum RestoreError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A lease is not one that a member could have stored.
+    #[error(transparent)]
+    Lease(#[from] lease::RestoreError),
     /// The store's revisions contradict its records or each other.
     #[error(
         "the store's revisions are impossible: at {revision}, compaction {compact_finished} of \
@@ -98,6 +104,14 @@ impl Restore {
         self.last = Some(found);
         self.state.append(record);
         Ok(())
+    }
+
+    /// Adds a lease.
+    ///
+    /// # Errors
+    /// When it is none, or there already.
+    pub fn push_lease(&mut self, lease: &LeaseRecord) -> Result<(), RestoreError> {
+        Ok(self.state.leases.restore(lease)?)
     }
 
     /// Ends the records. `revision`, `compact_revision` and `compact_finished` are the store's,

@@ -33,7 +33,7 @@ impl State {
     }
 
     pub(super) fn check_lease(&self, request: &PutRequest) -> Result<(), Error> {
-        if request.lease != 0 && !self.lease_exists(request.lease) {
+        if request.lease != 0 && !self.leases().contains(request.lease) {
             return Err(Error::LeaseNotFound);
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! in order and once (`server::apply`), a read index under a fresh ID for each try (`reads`),
 //! messages only from the member they claim to be from (`transport`).
 
+mod changes;
 mod convert;
 mod guard;
 mod log_store;
@@ -23,12 +24,16 @@ use raft::eraftpb::{HardState, Message};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::proto::vetcdpb;
-use crate::host::{Host, Listener, TaskHandle};
-use crate::server::Published;
+use crate::host::{Host, Listener, Moment, TaskHandle};
+use crate::metrics::Metrics;
+use crate::server::{Members, Published};
 use crate::wal;
 
+pub use changes::encode_change;
 pub use guard::Refusal;
-pub use transport::{Identity, PeerAddress, SnapshotStore};
+pub use transport::{
+    Answering, AskError, Calls, Identity, PeerAddress, SnapshotStore, Told, ask_members,
+};
 
 /// Inputs that may wait for the loop.
 const QUEUE_INPUTS: usize = 8192;
@@ -59,6 +64,18 @@ pub enum Error {
     /// raft-rs refused its start parameters.
     #[error("raft cannot start: {0}")]
     Start(String),
+    /// The membership that raft arrived at is not the one that was applied.
+    #[error("the change of the membership at log entry {index} left raft with other members")]
+    Membership {
+        /// The entry's raft index.
+        index: u64,
+    },
+    /// The cluster does not count this member any more.
+    #[error(
+        "this member was removed from its cluster, for good: its data directory is of no more use. \
+         Start it anew with an empty one once it is added again"
+    )]
+    Removed,
     /// Part of the member has gone.
     #[error("the member is stopping")]
     Stopped,
@@ -68,21 +85,61 @@ pub enum Error {
 pub(crate) enum Input {
     Tick,
     Propose(Bytes),
+    ProposeChange(Bytes),
     ReadIndex(reads::Answer),
     Peer(Message),
     Unreachable(u64),
-    SnapshotSent { to: u64, delivered: bool },
-    Applied { index: u64 },
-    BackendDurable { index: u64, term: u64 },
+    SnapshotSent {
+        to: u64,
+        delivered: bool,
+    },
+    Applied {
+        index: u64,
+    },
+    BackendDurable(Box<Reached>),
+    Reconfigured(Box<Reconfigured>),
+    TransferLeadership {
+        to: u64,
+    },
+    /// A member that this one has not heard of wants to talk.
+    Stranger(Box<vetcdpb::ClusterMember>),
+    /// A peer says that this member was removed.
+    Removed,
 }
 
-/// A committed normal entry.
+/// What a backend commit has reached.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The raft index of the last entry in it.
+    pub index: u64,
+    /// That entry's term.
+    pub term: u64,
+    /// The membership at that index.
+    pub conf_state: vetcdpb::ConfState,
+}
+
+/// The members after an applied entry or an installed snapshot.
+#[derive(Clone, Debug)]
+pub struct Reconfigured {
+    /// The raft index of the entry or snapshot.
+    pub index: u64,
+    /// What raft itself has to change.
+    pub change: Option<vetcdpb::ConfChange>,
+    /// What raft's membership then has to be.
+    pub conf_state: vetcdpb::ConfState,
+    /// The members, and who was removed.
+    pub members: Members,
+}
+
+/// A committed entry.
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// Its raft index.
     pub index: u64,
     /// The term it was created in.
     pub term: u64,
+    /// Whether it changes the membership: the data is then a `ConfChange` around the request.
+    pub is_change: bool,
     /// The request, empty for the entry a new leader begins its term with.
     pub data: Bytes,
 }
@@ -149,6 +206,10 @@ pub struct Options {
     pub wal_sync: wal::SyncPolicy,
     /// Gives the newest applied state.
     pub latest: Latest,
+    /// Whether a member that starts stands for election early.
+    pub initial_tick_advance: bool,
+    /// What the member measures.
+    pub metrics: Arc<Metrics>,
     /// Term and vote as last written.
     pub(crate) synced_vote: (u64, u64),
 }
@@ -170,6 +231,8 @@ impl Options {
             snapshot_catchup_entries: 5_000,
             wal_sync,
             latest,
+            initial_tick_advance: true,
+            metrics: Arc::default(),
             synced_vote: (0, 0),
         }
     }
@@ -197,12 +260,50 @@ pub struct Handle {
     inputs: mpsc::Sender<Input>,
     status: watch::Receiver<Status>,
     wal_metrics: Arc<wal::WriterMetrics>,
+    contacts: Arc<transport::Contacts>,
 }
 
 impl Handle {
+    /// A handle with nobody behind it, and what it is told.
+    #[cfg(test)]
+    pub(crate) fn detached() -> (Handle, mpsc::Receiver<Input>) {
+        let (inputs, heard) = mpsc::channel(QUEUE_INPUTS);
+        let handle = Handle {
+            inputs,
+            status: watch::channel(Status::default()).1,
+            wal_metrics: Arc::default(),
+            contacts: Arc::default(),
+        };
+        (handle, heard)
+    }
+
     /// Proposes an entry; `false` when too much is waiting already, and then it was not proposed.
     pub fn propose(&self, data: Bytes) -> bool {
         self.inputs.try_send(Input::Propose(data)).is_ok()
+    }
+
+    /// Proposes a change of the membership; as [`Handle::propose`]. The leader may put a
+    /// `ChangeRefused` in its place.
+    pub fn propose_change(&self, request: Bytes) -> bool {
+        self.inputs.try_send(Input::ProposeChange(request)).is_ok()
+    }
+
+    /// Asks this member, if it leads, to make `to` the leader.
+    pub async fn transfer_leadership(&self, to: u64) {
+        let _ = self.inputs.send(Input::TransferLeadership { to }).await;
+    }
+
+    /// Since when this member has been connected to `peer`; `None` when it is not.
+    pub fn connected_since(&self, peer: u64) -> Option<Moment> {
+        self.contacts.since(peer)
+    }
+
+    /// Tells the loop who the members are now. Comes before [`Handle::applied`] with that index.
+    pub async fn reconfigured(&self, members: Reconfigured) {
+        let _ = self
+            .inputs
+            .send(Input::Reconfigured(Box::new(members)))
+            .await;
     }
 
     /// Asks for an index that a linearizable read has to wait for. The answer may never come:
@@ -219,10 +320,10 @@ impl Handle {
     }
 
     /// Tells the loop what the backend holds durably.
-    pub async fn backend_durable(&self, index: u64, term: u64) {
+    pub async fn backend_durable(&self, reached: Reached) {
         let _ = self
             .inputs
-            .send(Input::BackendDurable { index, term })
+            .send(Input::BackendDurable(Box::new(reached)))
             .await;
     }
 
@@ -255,9 +356,10 @@ pub fn start(
     mut options: Options,
     identity: Identity,
     restored: Restored,
-    peers: Vec<PeerAddress>,
+    members: Members,
     listeners: Vec<Box<dyn Listener>>,
     snapshots: Arc<SnapshotStore>,
+    calls: Arc<Calls>,
 ) -> Result<Running, Error> {
     let start_error = |error: &dyn std::fmt::Display| Error::Start(error.to_string());
     let entries = restored
@@ -308,16 +410,28 @@ pub fn start(
     let (ack_sender, acks) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(Status::default());
     let (ended_sender, ended) = oneshot::channel();
-    let wal = wal::Writer::start(host.clone(), restored.log, options.wal_sync, ack_sender);
+    let wal = wal::Writer::start(
+        host.clone(),
+        restored.log,
+        options.wal_sync,
+        ack_sender,
+        options.metrics.disk.wal_fsync_seconds.clone(),
+    );
     let wal_metrics = wal.metrics();
     let mut transport = transport::Transport::start(
         host.clone(),
         identity,
-        peers,
+        &members,
+        transport::Sources {
+            snapshots,
+            latest: options.latest.clone(),
+        },
         listeners,
-        snapshots,
+        calls,
         input_sender.clone(),
+        options.metrics.clone(),
     );
+    let contacts = transport.contacts();
     let ticking = tick(host.clone(), options.tick, input_sender.clone());
     let mut tasks = transport.take_tasks();
     tasks.push(host.spawn("tick", Box::pin(ticking)));
@@ -342,6 +456,7 @@ pub fn start(
             inputs: input_sender,
             status,
             wal_metrics,
+            contacts,
         },
         applies,
         ended,

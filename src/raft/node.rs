@@ -6,23 +6,24 @@
 //! back (`on_persist_ready`). Committed entries reach the apply task in log order. The loop never
 //! blocks: it waits only for the next input or acknowledgement.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft::eraftpb::{EntryType, HardState, Message, MessageType};
+use raft::eraftpb::{Entry, EntryType, HardState, Message, MessageType};
 use raft::{RawNode, Ready, SnapshotStatus, StateRole};
 use tokio::sync::{mpsc, watch};
 
+use super::changes::Leaving;
 use super::convert::{conf_state_to_wire, entry_to_wire};
 use super::guard::{self, Refusal};
 use super::log_store::LogStore;
 use super::reads::Reads;
 use super::transport::Transport;
-use super::{Apply, Committed, Error, Input, Options, Role, Status};
+use super::{Apply, Committed, Error, Input, Options, Reached, Role, Status};
 use crate::defect;
 use crate::defects::Defects;
-use crate::host::{Event, Host, HostExt};
+use crate::host::{Event, Host, HostExt, Moment};
 use crate::wal;
 
 /// How many inputs are taken before what they caused is worked off.
@@ -57,12 +58,16 @@ pub struct Node {
     pub(super) applies: mpsc::UnboundedSender<Apply>,
     pub(super) status: watch::Sender<Status>,
     in_flight: VecDeque<InFlight>,
-    held: VecDeque<Bytes>,
+    held: VecDeque<Entry>,
     last_number: u64,
     /// The newest snapshot mark in the log: entries up to it live in the backend.
     marked: u64,
     timeout_seed: u64,
     campaigns: u64,
+    /// Set once this member knows that it was removed, see [`super::changes`].
+    pub(super) leaving: Option<Leaving>,
+    /// When the oldest unanswered heartbeat went to each peer, to measure the way there and back.
+    heartbeats: BTreeMap<u64, Moment>,
 }
 
 /// What [`Node`] is built from.
@@ -102,13 +107,17 @@ impl Node {
             last_number: 0,
             marked: parts.marked,
             campaigns: 0,
+            leaving: None,
+            heartbeats: BTreeMap::new(),
         }
     }
 
     /// Runs until the server lets go of the input queue, or until this member must not go on.
     pub async fn run(mut self) -> Result<(), Error> {
         self.set_election_timeout();
-        self.shorten_first_election();
+        if self.options.initial_tick_advance {
+            self.shorten_first_election();
+        }
         while self.raft.has_ready() {
             self.on_ready()?;
         }
@@ -204,16 +213,26 @@ impl Node {
         match input {
             Input::Tick => {
                 self.reads.retry_overdue(self.host.now());
+                if self.leaving.is_some() {
+                    return self.tick_leaving();
+                }
                 let campaigning = self.raft.raft.state;
                 self.raft.tick();
                 if self.raft.raft.state != campaigning {
                     self.campaigns += 1;
                 }
             }
-            Input::Propose(data) => self.propose(data),
+            // A removed member takes nothing new; its clients are told when it ends.
+            Input::Propose(_) | Input::ProposeChange(_) | Input::ReadIndex(_)
+                if self.leaving.is_some() => {}
+            Input::Propose(data) => self.propose(entry(EntryType::EntryNormal, data)),
+            Input::ProposeChange(request) => self.propose_change(request),
             Input::ReadIndex(answer) => self.reads.add(answer),
             Input::Peer(message) => return self.on_message(message),
-            Input::Unreachable(peer) => self.raft.report_unreachable(peer),
+            Input::Unreachable(peer) => {
+                self.heartbeats.remove(&peer);
+                self.raft.report_unreachable(peer);
+            }
             Input::SnapshotSent { to, delivered } => {
                 let status = match delivered {
                     true => SnapshotStatus::Finish,
@@ -222,12 +241,26 @@ impl Node {
                 self.raft.report_snapshot(to, status);
             }
             Input::Applied { index } => self.raft.advance_apply_to(index),
-            Input::BackendDurable { index, term } => self.compact_log(index, term),
+            Input::BackendDurable(reached) => self.compact_log(*reached),
+            Input::Reconfigured(members) => return self.reconfigure(*members),
+            Input::TransferLeadership { to } => self.raft.transfer_leader(to),
+            Input::Stranger(member) => self.transport.add_stranger(&member),
+            Input::Removed => return self.refused_as_removed(),
         }
         Ok(())
     }
 
-    fn on_message(&mut self, message: Message) -> Result<(), Error> {
+    fn on_message(&mut self, mut message: Message) -> Result<(), Error> {
+        if message.msg_type == MessageType::MsgHeartbeatResponse
+            && let Some(sent) = self.heartbeats.remove(&message.from)
+        {
+            let seconds = self.host.now().since(sent).as_secs_f64();
+            let peer = format!("{:x}", message.from);
+            let round_trips = &self.options.metrics.peers.round_trip_seconds;
+            round_trips
+                .with_label_values(&[peer.as_str()])
+                .observe(seconds);
+        }
         let raft = &self.raft.raft;
         let own = guard::Own {
             id: raft.id,
@@ -245,26 +278,28 @@ impl Node {
             }
             Err(refusal @ Refusal::Diverged { .. }) => return Err(Error::Diverged(refusal)),
         }
+        if message.msg_type == MessageType::MsgPropose && !self.admit_proposal(&mut message) {
+            return Ok(());
+        }
         if let Err(error) = self.raft.step(message) {
             tracing::debug!(%error, "raft did not take a peer's message");
         }
         Ok(())
     }
 
-    fn propose(&mut self, data: Bytes) {
+    pub(super) fn propose(&mut self, entry: Entry) {
         let leaderless = self.raft.raft.leader_id == raft::INVALID_ID;
         if leaderless && self.held.len() < MAX_HELD_PROPOSALS {
-            self.held.push_back(data);
+            self.held.push_back(entry);
             return;
         }
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.raft.raft.id;
-        let entry = raft::eraftpb::Entry {
-            data,
-            ..Default::default()
-        };
         message.entries = vec![entry].into();
+        if !self.admit_proposal(&mut message) {
+            return;
+        }
         if let Err(error) = self.raft.step(message) {
             // The client waits until its time-out: whether to try again is its decision.
             tracing::debug!(%error, "proposal dropped");
@@ -273,8 +308,8 @@ impl Node {
 
     fn repropose_held(&mut self) {
         if self.raft.raft.leader_id != raft::INVALID_ID {
-            for data in std::mem::take(&mut self.held) {
-                self.propose(data);
+            for entry in std::mem::take(&mut self.held) {
+                self.propose(entry);
             }
         }
     }
@@ -380,6 +415,10 @@ impl Node {
         };
         let term = self.raft.raft.term;
         let before = self.status.borrow().clone();
+        let metrics = &self.options.metrics;
+        if soft.leader_id != raft::INVALID_ID && soft.leader_id != before.leader {
+            metrics.server.leader_changes.inc();
+        }
         if before.role == Role::Leader && soft.raft_state != StateRole::Leader {
             self.host.observe(Event::SteppedDown { term: before.term });
         }
@@ -402,7 +441,15 @@ impl Node {
         if messages.is_empty() {
             return;
         }
+        let beats = |message: &&Message| message.msg_type == MessageType::MsgHeartbeat;
+        for message in messages.iter().filter(beats) {
+            // Only the oldest unanswered one counts: its answer comes first.
+            self.heartbeats
+                .entry(message.to)
+                .or_insert_with(|| self.host.now());
+        }
         for peer in self.transport.send(messages) {
+            self.heartbeats.remove(&peer);
             self.raft.report_unreachable(peer);
         }
     }
@@ -414,11 +461,15 @@ impl Node {
 
     /// The backend holds everything up to `index`: the log before it is needed only by followers
     /// that lag a little.
-    fn compact_log(&mut self, index: u64, term: u64) {
+    fn compact_log(&mut self, reached: Reached) {
+        let Reached {
+            index,
+            term,
+            conf_state,
+        } = reached;
         if index < self.marked + self.options.snapshot_count {
             return;
         }
-        let conf_state = conf_state_to_wire(&self.raft.raft.prs().conf().to_conf_state());
         let mark = wal::Batch {
             snapshot: Some(wal::SnapshotMark {
                 index,
@@ -455,13 +506,23 @@ impl Node {
     }
 }
 
+/// An entry to propose.
+pub(super) fn entry(entry_type: EntryType, data: Bytes) -> Entry {
+    Entry {
+        entry_type,
+        data,
+        ..Default::default()
+    }
+}
+
 fn committed_entry(entry: raft::eraftpb::Entry) -> Result<Committed, Error> {
-    if entry.entry_type != EntryType::EntryNormal {
+    if entry.entry_type == EntryType::EntryConfChangeV2 {
         return Err(Error::UnsupportedEntry { index: entry.index });
     }
     Ok(Committed {
         index: entry.index,
         term: entry.term,
+        is_change: entry.entry_type == EntryType::EntryConfChange,
         data: entry.data,
     })
 }

@@ -6,27 +6,40 @@
 //! transaction, while later entries are applied already.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prost::Message;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
-use crate::backend::{self, Backend};
+use crate::api::proto::vetcdpb::change_refused::Reason;
+use crate::api::proto::vetcdpb::{ConfChange, LogRequest, log_request::Request};
+use crate::backend::{self, Backend, Size};
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Event, Host, HostExt};
+use crate::lease;
+use crate::metrics::Metrics;
 use crate::mvcc::State;
-use crate::raft::{self, Apply, Committed, SnapshotStore};
+use crate::raft::{self, Apply, Committed, Reached, Reconfigured, SnapshotStore};
 use crate::snapshot;
+use crate::watch::Hub;
 
+use super::apply_lease::LeaseEvent;
 use super::board::Board;
+use super::counts;
+use super::news::News;
+use super::refusal::Refusal;
+use super::upkeep::Order;
 use super::waiters::{Outcome, Waiters};
 use super::{Published, Response};
 
 /// Keys looked at in one step of a compaction, and the pause between steps (etcd's defaults).
 const COMPACTION_BATCH: usize = 1000;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
+
+/// Entries applied together that take longer are counted as slow (etcd's default).
+const SLOW_APPLY: Duration = Duration::from_millis(100);
 
 /// Why the apply task ended.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +77,43 @@ pub struct BackendOptions {
 /// Something other than an entry to react to.
 enum Signal {
     CommitDue,
-    Committed(Result<(u64, u64), Error>),
+    Committed(Box<Result<CommitDone, Error>>),
     CompactionDue,
+}
+
+/// What a finished commit has to tell.
+struct CommitDone {
+    reached: Reached,
+    size: Option<Size>,
+    /// The backend was built anew, or could not be, for whoever asked.
+    defragmented: Option<(Result<Backend, String>, Answer)>,
+}
+
+type Answer = oneshot::Sender<Result<(), String>>;
+
+/// The store's size as of its last commit, for whoever must not wait for the disk.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    total: AtomicU64,
+    in_use: AtomicU64,
+}
+
+impl Sizes {
+    /// The file's length (bytes).
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// The records' length (bytes).
+    pub fn in_use(&self) -> u64 {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a new size.
+    pub fn set(&self, size: Size) {
+        self.total.store(size.total_bytes, Ordering::Relaxed);
+        self.in_use.store(size.in_use_bytes, Ordering::Relaxed);
+    }
 }
 
 /// Owns the state machine.
@@ -82,14 +130,33 @@ pub struct Applier {
     pub raft: raft::Handle,
     pub applies: mpsc::UnboundedReceiver<Apply>,
     pub published: Arc<Board>,
+    pub watches: Arc<Hub>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
+    pub clock: Arc<lease::Clock>,
+    pub lease_counters: Arc<lease::Counters>,
+    pub news: Arc<News>,
+    /// What the clock is told once the state that shows it is published.
+    pub lease_events: Vec<LeaseEvent>,
+    pub orders: mpsc::Receiver<Order>,
+    pub sizes: Arc<Sizes>,
+    pub metrics: Arc<Metrics>,
 }
 
+/// What is going on besides applying entries. Each flag says that a signal is on its way, and is
+/// cleared by that signal alone; so a snapshot installed meanwhile can leave none of them behind.
 struct Progress {
     signals: mpsc::UnboundedSender<Signal>,
+    /// A commit runs; `Committed` will come.
     committing: bool,
+    /// A timer runs; `CommitDue` will come.
+    commit_scheduled: bool,
+    /// A timer runs; `CompactionDue` will come.
     compacting: bool,
+    /// Who wants the backend's file built anew.
+    defragment: Vec<Answer>,
+    /// Changes of the membership that raft has not been told of.
+    changes: Vec<Reconfigured>,
     /// Requests that wait for a compaction to finish.
     physical: Vec<u64>,
     uncommitted: usize,
@@ -102,55 +169,85 @@ impl Applier {
         let mut progress = Progress {
             signals,
             committing: false,
+            commit_scheduled: false,
             compacting: false,
+            defragment: Vec::new(),
+            changes: Vec::new(),
             physical: Vec::new(),
             uncommitted: 0,
         };
         self.compact(&mut progress);
-        let mut commit_scheduled = false;
         loop {
             let throttled =
                 progress.committing && progress.uncommitted > 4 * self.options.batch_limit;
             tokio::select! {
                 biased;
                 signal = heard.recv() => match signal {
-                    Some(Signal::CommitDue) => {
-                        commit_scheduled = false;
-                        self.start_commit(&mut progress);
-                    }
-                    Some(Signal::Committed(result)) => {
-                        progress.committing = false;
-                        let (index, term) = result?;
-                        self.raft.backend_durable(index, term).await;
-                    }
-                    Some(Signal::CompactionDue) => {
-                        progress.compacting = false;
-                        self.compact(&mut progress);
-                    }
+                    Some(signal) => self.on_signal(signal, &mut progress).await?,
                     None => return Ok(()),
                 },
+                Some(order) = self.orders.recv() => match order {
+                    Order::Defragment(answer) => progress.defragment.push(answer),
+                },
                 apply = self.applies.recv(), if !throttled => match apply {
-                    Some(Apply::Entries(entries)) => self.apply(entries, &mut progress)?,
+                    Some(Apply::Entries(entries)) => self.apply(entries, &mut progress).await?,
                     Some(Apply::Install { index, term }) => {
                         while progress.committing {
-                            if let Some(Signal::Committed(result)) = heard.recv().await {
-                                progress.committing = false;
-                                result?;
+                            if let Some(signal) = heard.recv().await {
+                                self.on_signal(signal, &mut progress).await?;
                             }
                         }
                         self.install(index, term).await?;
+                        // What was not committed belonged to the state that is gone. Timers may
+                        // still run: when they end they find nothing to do, or work of the new
+                        // state.
+                        progress.uncommitted = 0;
+                        self.compact(&mut progress);
                     }
                     None => return Ok(()),
                 },
             }
             self.raft.applied(self.current.index).await;
-            if progress.uncommitted >= self.options.batch_limit {
+            let urgent = progress.uncommitted >= self.options.batch_limit;
+            if urgent || !progress.defragment.is_empty() {
                 self.start_commit(&mut progress);
-            } else if !commit_scheduled && progress.uncommitted > 0 {
-                commit_scheduled = true;
+            } else if !progress.commit_scheduled && progress.uncommitted > 0 {
+                progress.commit_scheduled = true;
                 self.signal_after(self.options.batch_interval, Signal::CommitDue, &progress);
             }
         }
+    }
+
+    async fn on_signal(&mut self, signal: Signal, progress: &mut Progress) -> Result<(), Error> {
+        match signal {
+            Signal::CommitDue => {
+                progress.commit_scheduled = false;
+                self.start_commit(progress);
+            }
+            Signal::Committed(result) => {
+                progress.committing = false;
+                let done = (*result)?;
+                if let Some(size) = done.size {
+                    self.sizes.set(size);
+                }
+                if let Some((built, answer)) = done.defragmented {
+                    let result = built.map(|backend| self.use_backend(backend));
+                    // Whoever asked may have gone.
+                    let _ = answer.send(result);
+                }
+                self.raft.backend_durable(done.reached).await;
+            }
+            Signal::CompactionDue => {
+                progress.compacting = false;
+                self.compact(progress);
+            }
+        }
+        Ok(())
+    }
+
+    fn use_backend(&mut self, backend: Backend) {
+        self.backend = Arc::new(backend);
+        self.backends.send_replace(self.backend.clone());
     }
 
     fn signal_after(&self, pause: Duration, signal: Signal, progress: &Progress) {
@@ -163,12 +260,27 @@ impl Applier {
         self.host.spawn("apply-timer", Box::pin(task));
     }
 
-    fn apply(&mut self, entries: Vec<Committed>, progress: &mut Progress) -> Result<(), Error> {
+    async fn apply(
+        &mut self,
+        entries: Vec<Committed>,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
         let mut answers = Vec::new();
+        let begun = self.host.now();
         for entry in entries {
             self.apply_one(entry, &mut answers, progress)?;
         }
+        if self.host.now().since(begun) > SLOW_APPLY {
+            self.metrics.server.slow_applies.inc();
+        }
         self.publish();
+        if !progress.changes.is_empty() {
+            for change in std::mem::take(&mut progress.changes) {
+                self.raft.reconfigured(change).await;
+            }
+            // Before the answers: whoever got one may ask for the next change at once.
+            self.raft.applied(self.current.index).await;
+        }
         for (id, outcome) in answers {
             self.waiters.complete(id, outcome);
         }
@@ -189,18 +301,39 @@ impl Applier {
             term: entry.term,
             checksum: crc32c::crc32c(&entry.data),
         });
-        self.current.index = entry.index;
+        let (index, empty) = (entry.index, entry.data.is_empty());
+        let undecodable = |source| Error::Undecodable { index, source };
+        let (change, data) = match entry.is_change {
+            true => {
+                let mut change = ConfChange::decode(entry.data).map_err(undecodable)?;
+                let data = std::mem::take(&mut change.context);
+                (Some(change), data)
+            }
+            false => (None, entry.data),
+        };
+        let request = LogRequest::decode(data).map_err(undecodable)?;
+        let compacts = matches!(request.request, Some(Request::Compaction(_)));
+        if compacts && !defect!(self.defects, CompactBeforeWatch) {
+            // Watches are told of everything before any of it is removed.
+            self.publish();
+        }
+        self.current.index = index;
         self.current.term = entry.term;
         progress.uncommitted += 1;
-        if entry.data.is_empty() {
+        if empty {
             return Ok(());
         }
-        let index = entry.index;
-        let request = LogRequest::decode(entry.data)
-            .map_err(|source| Error::Undecodable { index, source })?;
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.execute(request.request);
+        let outcome = self.measured(request.request, own, change.is_some());
+        if let Ok(Response::Members(members)) = &outcome {
+            progress.changes.push(Reconfigured {
+                index,
+                change,
+                conf_state: self.current.conf_state.clone(),
+                members: members.clone(),
+            });
+        }
         if matches!(outcome, Ok(Response::Compaction)) {
             self.compact(progress);
             if physical && own && progress.compacting {
@@ -214,28 +347,88 @@ impl Applier {
         Ok(())
     }
 
-    fn execute(&mut self, request: Option<Request>) -> Outcome {
+    fn measured(&mut self, request: Option<Request>, own: bool, is_change: bool) -> Outcome {
+        let begun = self.host.now();
+        let kind = counts::kind(request.as_ref());
+        let outcome = self.execute(request, own, is_change);
+        let seconds = self.host.now().since(begun).as_secs_f64();
+        counts::count(&self.metrics.server, kind, &outcome, seconds);
+        outcome
+    }
+
+    /// Applies one request. `is_change` says that raft knows the entry as a change of the
+    /// membership: only such an entry may be one.
+    fn execute(&mut self, request: Option<Request>, own: bool, is_change: bool) -> Outcome {
+        // A newer member proposed something this version does not know: it has no effect.
+        let Some(request) = request else {
+            return Ok(Response::MemberAttributes);
+        };
+        if let Some(refusal) = self.current.alarms.refuse(&request) {
+            return Err(refusal.into());
+        }
         let state = &mut self.current.state;
         match request {
-            Some(Request::Put(put)) => state.put(&put).map(Response::Put),
-            Some(Request::DeleteRange(delete)) => {
-                Ok(Response::DeleteRange(state.delete_range(&delete)))
+            Request::Put(put) => Ok(Response::Put(state.put(&put)?)),
+            Request::DeleteRange(delete) => Ok(Response::DeleteRange(state.delete_range(&delete))),
+            Request::Txn(txn) => Ok(Response::Txn(state.txn(&txn, &self.defects)?)),
+            Request::Compaction(compaction) => {
+                state.compact(compaction.revision)?;
+                Ok(Response::Compaction)
             }
-            Some(Request::Txn(txn)) => state.txn(&txn, &self.defects).map(Response::Txn),
-            Some(Request::Compaction(compaction)) => state
-                .compact(compaction.revision)
-                .map(|()| Response::Compaction),
-            Some(Request::MemberAttributes(attributes)) => {
+            Request::LeaseGrant(grant) => self.grant_lease(grant.id, grant.ttl),
+            Request::LeaseRevoke(revoke) => self.revoke_lease(revoke.id, false),
+            Request::LeaseExpiry(expiry) => self.expire_lease(&expiry, own),
+            Request::LeaseCheckpoints(checkpoints) => Ok(self.checkpoint_leases(&checkpoints)),
+            Request::MemberAttributes(attributes) => {
                 self.current.members.publish(&attributes);
                 Ok(Response::MemberAttributes)
             }
-            // A newer member proposed something this version does not know: it has no effect.
-            None => Ok(Response::MemberAttributes),
+            Request::Alarm(alarm) => Ok(Response::Alarms(self.current.alarms.apply(&alarm))),
+            Request::ChangeRefused(refused) => Err(match refused.reason() {
+                Reason::ChangePending => Refusal::ChangePending,
+                Reason::LearnerNotReady => Refusal::LearnerNotReady,
+                Reason::MemberNotFound => Refusal::MemberNotFound,
+            }
+            .into()),
+            Request::MemberAdd(_) | Request::MemberRemove(_) | Request::MemberPromote(_)
+                if !is_change =>
+            {
+                Err(Refusal::UnknownMethod.into())
+            }
+            change => self.change_members(change),
         }
     }
 
-    fn publish(&self) {
+    fn change_members(&mut self, change: Request) -> Outcome {
+        let members = &mut self.current.members;
+        match change {
+            Request::MemberAdd(add) => {
+                members.add(add.member.unwrap_or_default(), add.max_learners)?;
+            }
+            Request::MemberRemove(remove) => members.remove(remove.id)?,
+            Request::MemberPromote(promote) => members.promote(promote.id)?,
+            Request::MemberUpdate(update) => members.update(update.id, update.peer_urls)?,
+            _ => return Err(Refusal::UnknownMethod.into()),
+        }
+        let conf_state = members.conf_state();
+        if conf_state != self.current.conf_state {
+            self.host.observe(Event::Reconfigured {
+                index: self.current.index,
+                voters: conf_state.voters.clone(),
+                learners: conf_state.learners.clone(),
+            });
+            self.current.conf_state = conf_state;
+        }
+        Ok(Response::Members(members.clone()))
+    }
+
+    /// Shows the newest state, and then tells those who follow changes of their own kind.
+    fn publish(&mut self) {
+        let before = self.published.latest().state.revision();
         self.published.publish(self.current.clone());
+        self.news.published(&self.current.state, before);
+        self.tell_clock();
+        self.watches.publish(&self.current.state);
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.
@@ -254,27 +447,57 @@ impl Applier {
         progress.uncommitted += 1;
     }
 
+    /// Starts to bring the backend up to date, unless that is going on or nothing is new. A wish to
+    /// have the file built anew is a commit with more work: entries are applied meanwhile.
     fn start_commit(&mut self, progress: &mut Progress) {
-        if progress.committing || progress.uncommitted == 0 {
+        let wanted = progress.uncommitted > 0 || !progress.defragment.is_empty();
+        if progress.committing || !wanted {
             return;
         }
         progress.committing = true;
         progress.uncommitted = 0;
         let changes = self.current.state.take_changes();
         let meta = self.current.meta(self.identity);
-        let (index, term) = (self.current.index, self.current.term);
-        let backend = self.backend.clone();
+        let reached = Reached {
+            index: self.current.index,
+            term: self.current.term,
+            conf_state: self.current.conf_state.clone(),
+        };
+        let rebuild = match progress.defragment.is_empty() {
+            true => None,
+            false => {
+                let state = self.current.state.clone();
+                Some((
+                    progress.defragment.remove(0),
+                    state,
+                    self.options.path.clone(),
+                ))
+            }
+        };
+        let (backend, disk) = (self.backend.clone(), self.host.disk());
         let signals = progress.signals.clone();
-        let committing = self
-            .host
-            .run_blocking(move || backend.commit(&changes, &meta));
+        let committing = self.host.run_blocking(move || {
+            backend.commit(&changes, &meta)?;
+            let mut size = backend.size().ok();
+            let defragmented = rebuild.map(|(answer, state, path)| {
+                let built = Backend::replace(disk, &path, &state, &meta);
+                if let Ok(backend) = &built {
+                    size = backend.size().ok();
+                }
+                (built.map_err(|error| error.to_string()), answer)
+            });
+            Ok(CommitDone {
+                reached,
+                size,
+                defragmented,
+            })
+        });
+        let (host, metrics, begun) = (self.host.clone(), self.metrics.clone(), self.host.now());
         let task = async move {
-            let result = match committing.await {
-                Some(Ok(())) => Ok((index, term)),
-                Some(Err(error)) => Err(error.into()),
-                None => Err(Error::Interrupted),
-            };
-            let _ = signals.send(Signal::Committed(result));
+            let result = committing.await.unwrap_or(Err(Error::Interrupted));
+            let seconds = host.now().since(begun).as_secs_f64();
+            metrics.disk.backend_commit_seconds.observe(seconds);
+            let _ = signals.send(Signal::Committed(Box::new(result)));
         };
         self.host.spawn("backend-commit", Box::pin(task));
     }
@@ -283,20 +506,33 @@ impl Applier {
     async fn install(&mut self, index: u64, term: u64) -> Result<(), Error> {
         let path = self.snapshots.path(index, term);
         let (disk, target, identity) = (self.host.disk(), self.options.path.clone(), self.identity);
-        let installing = self
-            .host
-            .run_blocking(move || load_snapshot(disk, &path, &target, identity));
-        let (backend, state, meta) = installing.await.ok_or(Error::Interrupted)??;
-        self.backend = Arc::new(backend);
-        self.backends.send_replace(self.backend.clone());
+        let installing = self.host.run_blocking(move || {
+            let loaded = load_snapshot(disk, &path, &target, identity)?;
+            let size = loaded.0.size();
+            Ok::<_, Error>((loaded, size))
+        });
+        let (loaded, size) = installing.await.ok_or(Error::Interrupted)??;
+        let (backend, state, meta) = loaded;
+        if let Ok(size) = size {
+            self.sizes.set(size);
+        }
+        self.use_backend(backend);
         self.current = Published {
             index,
             term,
-            conf_state: meta.conf_state.unwrap_or_default(),
-            members: super::Members::from_wire(meta.members),
-            state,
+            ..Published::restored(state, meta)
         };
-        self.publish();
+        self.published.publish(self.current.clone());
+        self.news.replaced();
+        self.watches.replace(&self.current.state);
+        self.tell_clock();
+        let change = Reconfigured {
+            index,
+            change: None,
+            conf_state: self.current.conf_state.clone(),
+            members: self.current.members.clone(),
+        };
+        self.raft.reconfigured(change).await;
         self.host.observe(Event::SnapshotInstalled { index });
         tracing::info!(index, term, "installed a snapshot");
         Ok(())
@@ -319,3 +555,6 @@ pub fn load_snapshot(
     }
     Ok((backend, state, meta))
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,13 +23,14 @@ use crate::api::proto::vetcdpb;
 use crate::backend::{self, Backend};
 use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
-use crate::raft::{Identity, Restored};
+use crate::raft::{self, Identity, Restored};
 use crate::snapshot;
 use crate::wal;
 
 use super::apply;
 pub use super::apply::load_snapshot;
-use super::{Members, Published};
+use super::lone;
+use super::{Alarms, Members, Published};
 
 /// Index and term of the agreed beginning of every log: the initial membership stands there.
 const GENESIS: (u64, u64) = (1, 1);
@@ -114,6 +115,17 @@ pub enum Error {
     /// The backend cannot be read.
     #[error(transparent)]
     Backend(#[from] backend::Error),
+    /// The member was removed from its cluster in an earlier life.
+    #[error(transparent)]
+    Removed(raft::Error),
+    /// The directory is to make a new cluster, but its member is none any more.
+    #[error("{} has no member {member:x} to make a new cluster of", path.display())]
+    NoSuchMember {
+        /// The directory.
+        path: PathBuf,
+        /// The member it belongs to.
+        member: u64,
+    },
     /// A snapshot cannot be installed.
     #[error(transparent)]
     Install(#[from] apply::Error),
@@ -128,8 +140,12 @@ pub struct Options {
     pub identity: Identity,
     /// Whether a data directory of another cluster is refused; otherwise its own identity counts.
     pub identity_is_binding: bool,
-    /// The initial members.
+    /// The initial members; of a cluster to join, those it had when it was asked.
     pub members: Members,
+    /// Whether a first start joins a cluster that runs already.
+    pub joins: bool,
+    /// Make a cluster of this member alone.
+    pub force_new_cluster: bool,
     /// When the log is made durable.
     pub wal_sync: wal::SyncPolicy,
     /// How large the log's segments are.
@@ -154,7 +170,7 @@ impl Options {
         self.snapshot_dir().join("db")
     }
 
-    fn member_dir(&self) -> PathBuf {
+    pub(super) fn member_dir(&self) -> PathBuf {
         self.data_dir.join("member")
     }
 
@@ -173,6 +189,8 @@ pub struct Booted {
     pub backend: Backend,
     /// The state it holds.
     pub published: Published,
+    /// The backend's size.
+    pub size: Option<backend::Size>,
     /// Reads are served only once an entry of this term or a later one is applied, see [`boot`].
     pub trusted_from_term: u64,
     /// Bytes of a torn record cut off the log's end.
@@ -192,6 +210,9 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
     let (mut log, mut recovered) = open_log(disk, options)?;
     let identity = check_identity(options, recovered.metadata)?;
     let (backend, published) = open_backend(disk, options, identity, &recovered)?;
+    if published.members.was_removed(identity.member_id) {
+        return Err(Error::Removed(raft::Error::Removed));
+    }
 
     let mark = recovered.snapshot.clone().expect("open_log leaves a mark");
     let mut compacted = (mark.index, mark.term);
@@ -237,8 +258,24 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
             ..Default::default()
         })?;
     }
+    if options.force_new_cluster {
+        let alone = lone::make(&published, identity, hard_state, &recovered.entries);
+        let Some(alone) = alone else {
+            return Err(Error::NoSuchMember {
+                path: options.data_dir.clone(),
+                member: identity.member_id,
+            });
+        };
+        if let Some(alone) = alone {
+            log.append(&alone.batch())?;
+            log.sync()?;
+            recovered.entries = alone.entries;
+            hard_state = alone.hard_state;
+        }
+    }
     Ok(Booted {
         identity,
+        size: backend.size().ok(),
         restored: Restored {
             log,
             hard_state,
@@ -270,7 +307,7 @@ fn term_after_loss(hard_state: wal::HardState) -> wal::HardState {
     }
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io {
         path: path.to_owned(),
         source,
@@ -320,12 +357,30 @@ fn page_cache_lost(disk: &dyn Disk, options: &Options) -> Result<bool, Error> {
     Ok(started_before && !same)
 }
 
-fn genesis_conf_state(members: &Members) -> vetcdpb::ConfState {
-    let (learners, voters): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.is_learner);
-    vetcdpb::ConfState {
-        voters: voters.iter().map(|member| member.id).collect(),
-        learners: learners.iter().map(|member| member.id).collect(),
-        ..Default::default()
+/// Whether the member has started before, as far as its log goes. Blocks.
+pub fn has_log(disk: &Arc<dyn Disk>, options: &Options) -> Result<bool, Error> {
+    let directory = options.wal_dir();
+    if !wal::Log::exists(disk.as_ref(), &directory)? {
+        return Ok(false);
+    }
+    let (_, recovered) = wal::Log::open(disk.clone(), &directory, options.wal_options)?;
+    Ok(recovered.snapshot.is_some())
+}
+
+/// Where the log of a first start begins: at the agreed beginning, or, for a member that joins,
+/// before it, without any membership.
+fn first_mark(options: &Options) -> wal::SnapshotMark {
+    match options.joins {
+        true => wal::SnapshotMark {
+            index: 0,
+            term: 0,
+            conf_state: vetcdpb::ConfState::default(),
+        },
+        false => wal::SnapshotMark {
+            index: GENESIS.0,
+            term: GENESIS.1,
+            conf_state: options.members.conf_state(),
+        },
     }
 }
 
@@ -354,13 +409,9 @@ fn open_log(disk: &Arc<dyn Disk>, options: &Options) -> Result<(wal::Log, wal::R
     }
     if recovered.snapshot.is_none() {
         // The member's very first start, or one that was cut short right there.
-        let mark = wal::SnapshotMark {
-            index: GENESIS.0,
-            term: GENESIS.1,
-            conf_state: genesis_conf_state(&options.members),
-        };
-        recovered.hard_state.term = recovered.hard_state.term.max(GENESIS.1);
-        recovered.hard_state.commit = recovered.hard_state.commit.max(GENESIS.0);
+        let mark = first_mark(options);
+        recovered.hard_state.term = recovered.hard_state.term.max(mark.term);
+        recovered.hard_state.commit = recovered.hard_state.commit.max(mark.index);
         log.append(&wal::Batch {
             hard_state: Some(recovered.hard_state),
             snapshot: Some(mark.clone()),
@@ -402,15 +453,18 @@ fn open_backend(
     let path = options.backend_path();
     let backend = Backend::open(disk.clone(), &path)?;
     let loaded = backend.load()?;
-    if loaded.meta.consistent_index >= mark.index {
-        return Ok((backend, published(loaded.state, loaded.meta)));
+    let first_start = loaded.meta.members.is_empty() && mark.index <= GENESIS.0;
+    if loaded.meta.consistent_index >= mark.index && !first_start {
+        return Ok((backend, Published::restored(loaded.state, loaded.meta)));
     }
-    if mark.index == GENESIS.0 {
+    if first_start {
+        // A member that joins keeps here whom to talk to, until it is fed.
         let mut genesis = Published {
-            index: GENESIS.0,
-            term: GENESIS.1,
+            index: mark.index,
+            term: mark.term,
             conf_state: mark.conf_state.clone(),
             members: options.members.clone(),
+            alarms: Alarms::default(),
             state: State::new(),
         };
         let changes = genesis.state.take_changes();
@@ -429,17 +483,7 @@ fn open_backend(
     }
     drop(backend);
     let (backend, state, meta) = load_snapshot(disk.clone(), &file, &path, identity)?;
-    Ok((backend, published(state, meta)))
-}
-
-fn published(state: State, meta: vetcdpb::BackendMeta) -> Published {
-    Published {
-        index: meta.consistent_index,
-        term: meta.term,
-        conf_state: meta.conf_state.unwrap_or_default(),
-        members: Members::from_wire(meta.members),
-        state,
-    }
+    Ok((backend, Published::restored(state, meta)))
 }
 
 /// Empties the data directory of a member whose log contradicts its cluster, keeping its identity

@@ -5,20 +5,37 @@
 //! committed and applied; a linearizable read waits for a read index and reads the state last
 //! published; a serializable read takes that state as it is.
 
+mod alarms;
 mod apply;
+mod apply_lease;
+mod auto_compaction;
 mod board;
 pub mod boot;
+mod counters;
+mod counts;
+mod election;
+pub mod etcd_snapshot;
+mod join;
+mod lease;
+mod lock;
+mod lone;
 mod members;
+mod news;
+pub mod offline;
+mod reconfigure;
+mod refusal;
 mod run;
+mod state_hash;
+mod upkeep;
 mod waiters;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::vetcdpb::{self, log_request::Request};
@@ -26,12 +43,26 @@ use crate::backend::Backend;
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Host, HostExt};
+use crate::metrics::Metrics;
 use crate::mvcc::{self, State};
 use crate::raft;
+use crate::watch::{self as watches, Hub};
 
+pub use alarms::{Alarms, DEFAULT_QUOTA_BYTES};
+pub use apply::Sizes;
 use board::Board;
-pub use members::Members;
+pub use boot::Error as BootError;
+pub use counters::Counters;
+pub use election::ElectionError;
+pub use lock::LockError;
+pub use members::{Members, to_api};
+use news::News;
+pub use reconfigure::Policy;
+pub use refusal::Refusal;
 pub use run::{Error, run};
+pub use state_hash::state_hash;
+pub use upkeep::DefragmentError;
+use upkeep::Order;
 use waiters::Waiters;
 
 /// Entries committed and not yet applied, beyond which new requests are refused.
@@ -50,6 +81,8 @@ pub struct Published {
     pub conf_state: vetcdpb::ConfState,
     /// The members as clients know them.
     pub members: Members,
+    /// The alarms that are on.
+    pub alarms: Alarms,
     /// Keys and values.
     pub state: State,
 }
@@ -67,6 +100,21 @@ impl Published {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             revision: self.state.revision(),
+            leases: self.state.leases().len() as u64,
+            alarms: self.alarms.to_wire(),
+            removed_members: self.members.removed().collect(),
+        }
+    }
+
+    /// What a backend or a snapshot held.
+    pub fn restored(state: State, meta: vetcdpb::BackendMeta) -> Published {
+        Published {
+            index: meta.consistent_index,
+            term: meta.term,
+            conf_state: meta.conf_state.unwrap_or_default(),
+            members: Members::from_wire(meta.members).with_removed(meta.removed_members),
+            alarms: Alarms::from_wire(meta.alarms),
+            state,
         }
     }
 }
@@ -77,6 +125,9 @@ pub enum RequestError {
     /// The store refuses it: nothing happened.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// The cluster or its state does not allow it: nothing happened.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It is larger than `--max-request-bytes`: nothing happened.
     #[error("etcdserver: request is too large")]
     TooLarge,
@@ -104,6 +155,22 @@ pub enum Response {
     Compaction,
     /// To a member's publication of its attributes.
     MemberAttributes,
+    /// To the grant of a lease; without what the service adds.
+    LeaseGrant(pb::LeaseGrantResponse),
+    /// To the revocation of a lease, by a client or by expiry: the store's revision after it.
+    LeaseRevoke {
+        /// That revision.
+        revision: i64,
+    },
+    /// To a checkpoint of leases.
+    LeaseCheckpoint {
+        /// Whether it counted: it came in the term it was meant for.
+        counted: bool,
+    },
+    /// To a change of the membership: the members after it.
+    Members(Members),
+    /// To a request about alarms: those it concerns.
+    Alarms(Vec<pb::AlarmMember>),
 }
 
 /// What every request may not exceed.
@@ -126,7 +193,20 @@ pub struct Server {
     backend: watch::Receiver<Arc<Backend>>,
     next_id: AtomicU64,
     limits: Limits,
+    watches: Arc<Hub>,
+    watch_options: watches::Options,
     timeout: Duration,
+    leases: lease::Timekeeper,
+    calls: Arc<raft::Calls>,
+    news: Arc<News>,
+    tick: Duration,
+    policy: Policy,
+    /// The most the store may hold (bytes).
+    quota: Option<u64>,
+    sizes: Arc<Sizes>,
+    orders: mpsc::Sender<Order>,
+    counters: Counters,
+    metrics: Arc<Metrics>,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
@@ -134,6 +214,64 @@ pub struct Server {
 impl Server {
     /// Proposes `request` and waits until this member has applied it.
     pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(request, raft::Handle::propose).await
+    }
+
+    /// Proposes a change of the membership, which raft has to know of.
+    async fn propose_change(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(request, raft::Handle::propose_change).await
+    }
+
+    async fn propose_as(
+        &self,
+        request: Request,
+        hand_over: fn(&raft::Handle, Bytes) -> bool,
+    ) -> Result<Response, RequestError> {
+        let metrics = &self.metrics.server;
+        metrics.proposals_pending.inc();
+        let _pending = Pending(&metrics.proposals_pending);
+        let outcome = self.propose_uncounted(request, hand_over).await;
+        if matches!(
+            outcome,
+            Err(RequestError::Timeout | RequestError::Stopped | RequestError::TooManyRequests)
+        ) {
+            metrics.proposals_failed.inc();
+        }
+        outcome
+    }
+
+    async fn propose_uncounted(
+        &self,
+        request: Request,
+        hand_over: fn(&raft::Handle, Bytes) -> bool,
+    ) -> Result<Response, RequestError> {
+        let (id, data) = self.entry(request);
+        if data.len() > self.limits.request_bytes {
+            return Err(RequestError::TooLarge);
+        }
+        let applied = self.published.latest().index;
+        if self.raft.status().commit > applied + MAX_APPLY_GAP {
+            return Err(RequestError::TooManyRequests);
+        }
+        let waiter = self.waiters.register(id);
+        if !hand_over(&self.raft, data) {
+            return Err(RequestError::TooManyRequests);
+        }
+        match self.host.timeout(self.timeout, waiter).await {
+            Some(Some(result)) => result,
+            Some(None) => Err(RequestError::Stopped),
+            None => Err(RequestError::Timeout),
+        }
+    }
+
+    /// Proposes `request` and waits for nothing; `false` when too much is waiting already.
+    fn propose_unanswered(&self, request: Request) -> bool {
+        let (_, data) = self.entry(request);
+        self.raft.propose(data)
+    }
+
+    /// `request` as the data of a log entry, and its ID.
+    fn entry(&self, request: Request) -> (u64, Bytes) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = vetcdpb::LogRequest {
             id,
@@ -144,22 +282,7 @@ impl Server {
         entry
             .encode(&mut data)
             .expect("the buffer has the encoded length");
-        if data.len() > self.limits.request_bytes {
-            return Err(RequestError::TooLarge);
-        }
-        let applied = self.published.latest().index;
-        if self.raft.status().commit > applied + MAX_APPLY_GAP {
-            return Err(RequestError::TooManyRequests);
-        }
-        let waiter = self.waiters.register(id);
-        if !self.raft.propose(data.freeze()) {
-            return Err(RequestError::TooManyRequests);
-        }
-        match self.host.timeout(self.timeout, waiter).await {
-            Some(Some(result)) => result.map_err(RequestError::Store),
-            Some(None) => Err(RequestError::Stopped),
-            None => Err(RequestError::Timeout),
-        }
+        (id, data.freeze())
     }
 
     /// A state that includes every write acknowledged before the call.
@@ -167,11 +290,16 @@ impl Server {
         if defect!(self.defects, LocalRead) {
             return Ok(self.serializable());
         }
-        self.within_timeout(async {
-            let index = self.raft.read_index().await?;
-            self.reached(index).await
-        })
-        .await
+        let read = self
+            .within_timeout(async {
+                let index = self.raft.read_index().await?;
+                self.reached(index).await
+            })
+            .await;
+        if read.is_err() {
+            self.metrics.server.read_indexes_failed.inc();
+        }
+        read
     }
 
     /// The state this member applied last, once it is known to be the cluster's; it may be old.
@@ -243,8 +371,57 @@ impl Server {
         &self.host
     }
 
+    /// All watches of this member.
+    pub fn watches(&self) -> &Arc<Hub> {
+        &self.watches
+    }
+
+    /// How streams of watches behave.
+    pub fn watch_options(&self) -> watches::Options {
+        self.watch_options
+    }
+
+    /// The store's size as of its last commit.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// What this member has counted since its start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether this member is a learner, as far as it knows.
+    pub fn is_learner(&self) -> bool {
+        let published = self.serializable();
+        let own = published.members.get(self.identity.member_id);
+        own.is_some_and(|member| member.is_learner)
+    }
+
+    /// What this member measures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The names of the alarms that are raised.
+    pub fn raised_alarms(&self) -> Vec<&'static str> {
+        let published = self.serializable();
+        let kinds = [pb::AlarmType::Nospace, pb::AlarmType::Corrupt];
+        let raised = kinds.iter().filter(|kind| published.alarms.is_on(**kind));
+        raised.map(|kind| kind.as_str_name()).collect()
+    }
+
     /// The store on disk.
     pub fn backend(&self) -> Arc<Backend> {
         self.backend.borrow().clone()
+    }
+}
+
+/// A proposal in progress: counted until it is answered or given up.
+struct Pending<'a>(&'a prometheus::IntGauge);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -5,22 +5,32 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api;
+use crate::api::http::Serves;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
-use crate::config::Config;
+use crate::config::{ClusterState, Config, MemberUrl, MetricsDetail};
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
-use crate::raft::{self, PeerAddress, SnapshotStore};
+use crate::metrics::Metrics;
+use crate::raft::{self, SnapshotStore};
+use crate::tls::Tls;
 use crate::wal;
+use crate::watch::{self as watches, Hub};
 
 use super::apply::{self, Applier, BackendOptions};
+use super::auto_compaction;
 use super::board::Board;
 use super::boot::{self, Booted};
+use super::join;
+use super::lease::{self, Timekeeper};
+use super::news::News;
 use super::waiters::Waiters;
-use super::{Limits, Members, REQUEST_TIMEOUT, Server};
+use super::{Counters, Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms};
 
+/// Orders to the apply task that may wait.
+const MAX_ORDERS: usize = 16;
 /// How long open requests are given when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a member whose log contradicts its cluster pauses before it rebuilds.
@@ -42,9 +52,15 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::Error),
     /// The data directory cannot be used.
     #[error(transparent)]
     Boot(#[from] boot::Error),
+    /// The cluster to join cannot be found, or is another one.
+    #[error(transparent)]
+    Join(#[from] join::Error),
     /// Consensus cannot go on.
     #[error(transparent)]
     Raft(#[from] raft::Error),
@@ -58,7 +74,24 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Error::Config(_) | Error::Listen { .. } | Error::Boot(_)
+            Error::Config(_)
+                | Error::Listen { .. }
+                | Error::Tls(_)
+                | Error::Boot(_)
+                | Error::Join(_)
+        )
+    }
+
+    /// Whether the member could not join its cluster, and has never been part of it.
+    pub fn is_failed_join(&self) -> bool {
+        matches!(self, Error::Join(_))
+    }
+
+    /// Whether the member ended because its cluster removed it.
+    pub fn is_removal(&self) -> bool {
+        matches!(
+            self,
+            Error::Raft(raft::Error::Removed) | Error::Boot(boot::Error::Removed(_))
         )
     }
 }
@@ -106,30 +139,53 @@ async fn run_once(
     stop: &mut watch::Receiver<bool>,
     serving: &impl Fn(Arc<Server>),
 ) -> Result<(), Error> {
-    let client_listeners = listen(host, config.client_addresses()?, "--listen-client-urls").await?;
-    let peer_listeners = listen(host, config.peer_addresses()?, "--listen-peer-urls").await?;
-    let options = boot_options(host, config)?;
+    let listening = Listening::start(host, config).await?;
+    let mut options = boot_options(host, config)?;
+    if options.joins {
+        let dialling = listening.tls.peer_host(host);
+        let joining = join(&dialling, config, &mut options);
+        tokio::select! {
+            biased;
+            joined = joining => joined?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
     let (disk, boot) = (host.disk(), options.clone());
     let booted = host
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
-    let member = start(host, config, &options, booted, peer_listeners)?;
+    let Listening {
+        tls,
+        clients,
+        peers,
+    } = listening;
+    let member = start(host, config, &options, booted, (&tls, peers))?;
     let (stop_serving, serving_stopped) = watch::channel(false);
-    for listener in client_listeners {
-        tracing::info!(address = listener.local_address(), "serving clients");
+    for (listener, serves) in clients {
+        tracing::info!(
+            address = listener.local_address(),
+            ?serves,
+            "serving clients"
+        );
         let serving = api::serve_clients(
             host.clone(),
             listener,
             member.server.clone(),
+            serves,
             api::Limits {
                 serve: config.serve_limits(),
                 receive_bytes: config.grpc_receive_bytes_max(),
+                extensive_metrics: config.operations.metrics == MetricsDetail::Extensive,
             },
             serving_stopped.clone(),
         );
         host.spawn("serve", Box::pin(serving));
     }
+    let compacting = config.operations.auto_compaction()?.map(|retention| {
+        let compacting = auto_compaction::run(member.server.clone(), retention);
+        host.spawn("auto-compaction", Box::pin(compacting))
+    });
     serving(member.server.clone());
     let publishing = publish_attributes(member.server.clone(), attributes(config, &member));
     let publisher = host.spawn("publish", Box::pin(publishing));
@@ -142,8 +198,12 @@ async fn run_once(
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
     publisher.abort();
+    if let Some(compacting) = compacting {
+        compacting.abort();
+    }
     stop_serving.send_replace(true);
-    if ended.is_ok() {
+    member.server.watches().close();
+    if ended.as_ref().map_or_else(Error::is_removal, |()| true) {
         host.sleep(DRAIN_TIMEOUT.min(Duration::from_millis(config.heartbeat_interval)))
             .await;
     }
@@ -152,6 +212,29 @@ async fn run_once(
     }
     drop(member.lock);
     ended
+}
+
+/// Before a first start: asks the cluster's members who this member is.
+async fn join(
+    host: &Arc<dyn Host>,
+    config: &Config,
+    options: &mut boot::Options,
+) -> Result<(), Error> {
+    let (disk, boot) = (host.disk(), options.clone());
+    let looking = host.run_blocking(move || boot::has_log(&disk, &boot));
+    if looking.await.ok_or(apply::Error::Interrupted)?? {
+        return Ok(());
+    }
+    let cluster = config.cluster()?;
+    let joined = join::discover(host, &cluster.members, cluster.member_id).await?;
+    tracing::info!(
+        cluster = format_args!("{:x}", joined.identity.cluster_id),
+        member = format_args!("{:x}", joined.identity.member_id),
+        "joining a cluster"
+    );
+    options.identity = joined.identity;
+    options.members = joined.members;
+    Ok(())
 }
 
 struct Member {
@@ -167,13 +250,14 @@ fn start(
     config: &Config,
     options: &boot::Options,
     booted: Booted,
-    listeners: Vec<Box<dyn Listener>>,
+    (tls, listeners): (&Tls, Vec<Box<dyn Listener>>),
 ) -> Result<Member, Error> {
     let Booted {
         identity,
         mut restored,
         backend,
         published: current,
+        size,
         trusted_from_term,
         torn_bytes,
         lock,
@@ -196,8 +280,11 @@ fn start(
     });
     let published = Arc::new(Board::new(current.clone()));
     let latest = published.clone();
+    let metrics = Arc::new(Metrics::new());
     let raft_options = raft::Options {
         pre_vote: config.pre_vote,
+        initial_tick_advance: config.operations.initial_election_tick_advance,
+        metrics: metrics.clone(),
         snapshot_count: config.snapshot_count,
         snapshot_catchup_entries: config.snapshot_catchup_entries,
         ..raft::Options::new(
@@ -208,25 +295,38 @@ fn start(
         )
     };
     let snapshots = Arc::new(SnapshotStore::new(options.snapshot_dir()));
-    let peers = peer_addresses(&current.members, identity.member_id);
+    let calls = raft::Calls::new(tls.peer_host(host), identity);
     let raft::Running {
         handle,
         applies,
         ended: raft_ended,
         tasks,
     } = raft::start(
-        host.clone(),
+        tls.peer_host(host),
         raft_options,
         identity,
         restored,
-        peers,
+        current.members.clone(),
         listeners,
         snapshots.clone(),
+        calls.clone(),
     )?;
+    let hub = Arc::new(Hub::new(current.state.clone(), host.random_u64()));
     let backend = Arc::new(backend);
     let (backends, current_backend) = watch::channel(backend.clone());
     let waiters = Arc::new(Waiters::default());
+    let leases = Timekeeper::new(config);
+    let news = Arc::new(News::default());
+    let sizes = Arc::new(Sizes::default());
+    if let Some(size) = size {
+        sizes.set(size);
+    }
+    let (orders, ordered) = mpsc::channel(MAX_ORDERS);
     let applier = Applier {
+        clock: leases.clock.clone(),
+        lease_counters: leases.counters.clone(),
+        news: news.clone(),
+        lease_events: Vec::new(),
         host: host.clone(),
         defects: defects.clone(),
         identity,
@@ -242,8 +342,12 @@ fn start(
         raft: handle.clone(),
         applies,
         published: published.clone(),
+        watches: hub.clone(),
         waiters: waiters.clone(),
         snapshots,
+        orders: ordered,
+        sizes: sizes.clone(),
+        metrics: metrics.clone(),
     };
     let (apply_sender, apply_ended) = oneshot::channel();
     let applying = async move {
@@ -251,6 +355,10 @@ fn start(
     };
     let mut tasks = tasks;
     tasks.push(host.spawn("apply", Box::pin(applying)));
+    let election_timeout = Duration::from_millis(config.election_timeout);
+    let leader =
+        watches::require_leader(host.clone(), hub.clone(), handle.clone(), election_timeout);
+    tasks.push(host.spawn("watch-leader", Box::pin(leader)));
     let server = Arc::new(Server {
         host: host.clone(),
         defects,
@@ -258,15 +366,35 @@ fn start(
         raft: handle,
         published,
         waiters,
+        leases,
+        calls,
+        news,
         backend: current_backend,
         next_id: AtomicU64::new(host.random_u64() >> 1),
         limits: Limits {
             request_bytes: config.max_request_bytes,
             txn_operations: config.max_txn_ops,
         },
+        policy: Policy {
+            strict: config.strict_reconfig_check,
+            max_learners: config.max_learners,
+        },
+        quota: alarms::quota(config.quota_backend_bytes),
+        tick: Duration::from_millis(config.heartbeat_interval),
+        sizes,
+        orders,
+        counters: Counters::default(),
         trusted_from_term,
+        watches: hub,
+        watch_options: watches::Options {
+            progress_interval: config.watch_progress_notify_interval,
+            fragment_bytes: config.grpc_receive_bytes_max(),
+        },
+        metrics,
         timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
     });
+    server.answer_peers();
+    tasks.push(host.spawn("leases", Box::pin(lease::keep_time(server.clone()))));
     Ok(Member {
         server,
         raft_ended,
@@ -276,15 +404,72 @@ fn start(
     })
 }
 
+/// Everything that is listened on, and what TLS needs, before the data directory is opened.
+struct Listening {
+    tls: Tls,
+    clients: Vec<(Box<dyn Listener>, Serves)>,
+    peers: Vec<Box<dyn Listener>>,
+}
+
+impl Listening {
+    async fn start(host: &Arc<dyn Host>, config: &Config) -> Result<Listening, Error> {
+        let tls = Tls::start(host, config).await?;
+        let http = config.listen_client_http_urls();
+        let all = match http.is_empty() {
+            true => Serves::All,
+            false => Serves::Grpc,
+        };
+        let mut clients = Vec::new();
+        for (flag, urls, serves, config) in [
+            (
+                "--listen-client-urls",
+                config.listen_client_urls(),
+                all,
+                tls.clients(),
+            ),
+            (
+                "--listen-client-http-urls",
+                http,
+                Serves::Http,
+                tls.clients(),
+            ),
+            (
+                "--listen-metrics-urls",
+                config.listen_metrics_urls(),
+                Serves::Metrics,
+                tls.metrics(),
+            ),
+        ] {
+            let listeners = listen(host, urls, flag, config).await?;
+            clients.extend(listeners.into_iter().map(|listener| (listener, serves)));
+        }
+        let urls = config.listen_peer_urls();
+        let peers = listen(host, urls, "--listen-peer-urls", tls.peers()).await?;
+        Ok(Listening {
+            tls,
+            clients,
+            peers,
+        })
+    }
+}
+
 async fn listen(
     host: &Arc<dyn Host>,
-    addresses: Vec<String>,
+    urls: Vec<MemberUrl>,
     flag: &'static str,
+    tls: Option<Arc<crate::tls::ServerSide>>,
 ) -> Result<Vec<Box<dyn Listener>>, Error> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
+    let mut listeners = Vec::with_capacity(urls.len());
+    for MemberUrl {
+        tls: secure,
+        address,
+    } in urls
+    {
         match host.listen(&address).await {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => {
+                let tls = tls.clone().filter(|_| secure);
+                listeners.push(crate::tls::listener(listener, tls));
+            }
             Err(source) => {
                 return Err(Error::Listen {
                     address,
@@ -299,14 +484,19 @@ async fn listen(
 
 fn boot_options(host: &Arc<dyn Host>, config: &Config) -> Result<boot::Options, Error> {
     let cluster = config.cluster()?;
+    let joins = config.initial_cluster_state == ClusterState::Existing;
+    let forced = config.force_new_cluster;
     Ok(boot::Options {
         data_dir: config.data_dir(),
         identity: raft::Identity {
             cluster_id: cluster.cluster_id,
             member_id: cluster.member_id,
         },
-        identity_is_binding: config.initial_cluster_is_given(),
+        // A cluster that changed its members is not the one the flags once described.
+        identity_is_binding: config.initial_cluster_is_given() && !joins && !forced,
         members: Members::from_wire(cluster.members),
+        joins,
+        force_new_cluster: forced,
         wal_sync: config.wal_sync(),
         wal_options: wal::Options {
             segment_bytes: config.wal_segment_bytes,
@@ -319,21 +509,6 @@ fn boot_options(host: &Arc<dyn Host>, config: &Config) -> Result<boot::Options, 
         },
         boot_id: host.boot_id(),
     })
-}
-
-fn peer_addresses(members: &Members, own: u64) -> Vec<PeerAddress> {
-    members
-        .iter()
-        .filter(|member| member.id != own)
-        .map(|member| PeerAddress {
-            member_id: member.id,
-            addresses: member
-                .peer_urls
-                .iter()
-                .filter_map(|url| crate::config::address_of(url).ok())
-                .collect(),
-        })
-        .collect()
 }
 
 fn attributes(config: &Config, member: &Member) -> MemberAttributes {
@@ -349,11 +524,16 @@ async fn publish_attributes(server: Arc<Server>, attributes: MemberAttributes) {
     loop {
         let state = server.serializable();
         let published = state.members.get(attributes.member_id);
-        let done = published.is_none_or(|member| {
+        let done = published.is_some_and(|member| {
             member.name == attributes.name && member.client_urls == attributes.client_urls
         });
         if done {
             return;
+        }
+        if published.is_none() {
+            // Not in this member's log yet.
+            server.host().sleep(Duration::from_millis(100)).await;
+            continue;
         }
         let proposing = server.propose(Request::MemberAttributes(attributes.clone()));
         if let Err(error) = proposing.await {

@@ -4,10 +4,10 @@ use bytes::{Buf, BytesMut};
 use prost::Message;
 
 use super::{
-    BODY_BYTES_MAX, Error, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_END, KIND_META, KIND_PUT,
-    KIND_TOMBSTONE, MAGIC, VERSION,
+    BODY_BYTES_MAX, Error, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_END, KIND_LEASE, KIND_META,
+    KIND_PUT, KIND_TOMBSTONE, MAGIC, VERSION,
 };
-use crate::api::proto::vetcdpb::BackendMeta;
+use crate::api::proto::vetcdpb::{BackendMeta, LeaseRecord};
 use crate::mvcc::{Record, Restore, RevisionKey, State};
 
 /// Takes a snapshot in pieces of any size and makes a state of it.
@@ -23,6 +23,7 @@ pub struct Decoder {
     meta: Option<BackendMeta>,
     restore: Restore,
     records: u64,
+    leases: u64,
     ended: bool,
 }
 
@@ -126,9 +127,13 @@ impl Decoder {
                 let meta = BackendMeta::decode(content);
                 self.meta = Some(meta.map_err(|error| self.damaged(error))?);
             }
+            (KIND_LEASE, Some(_)) if self.records == 0 => self.lease(content)?,
             (KIND_PUT, Some(_)) => self.record(content, 17)?,
             (KIND_TOMBSTONE, Some(_)) => self.record(content, 18)?,
-            (KIND_END, Some(_)) => {
+            (KIND_END, Some(meta)) => {
+                if meta.leases != self.leases {
+                    return Err(self.damaged("the number of leases does not fit"));
+                }
                 if content != self.records.to_le_bytes() {
                     return Err(self.damaged("the number of records does not fit"));
                 }
@@ -148,6 +153,15 @@ impl Decoder {
             .push(record)
             .map_err(|error| self.damaged(error))?;
         self.records += 1;
+        Ok(())
+    }
+
+    fn lease(&mut self, content: &[u8]) -> Result<(), Error> {
+        let lease = LeaseRecord::decode(content).map_err(|error| self.damaged(error))?;
+        self.restore
+            .push_lease(&lease)
+            .map_err(|error| self.damaged(error))?;
+        self.leases += 1;
         Ok(())
     }
 

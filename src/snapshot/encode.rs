@@ -3,8 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::{KIND_END, KIND_META, KIND_PUT, KIND_TOMBSTONE, MAGIC, VERSION};
+use super::{KIND_END, KIND_LEASE, KIND_META, KIND_PUT, KIND_TOMBSTONE, MAGIC, VERSION};
 use crate::api::proto::vetcdpb::BackendMeta;
+use crate::lease::Lease;
 use crate::mvcc::{Record, Revision, State};
 
 /// The size of the pieces the stream comes in, bytes; the last is shorter.
@@ -19,6 +20,8 @@ pub struct Encoder {
     buffer: BytesMut,
     /// The checksum of the stream up to the end of `buffer`.
     crc: u32,
+    /// The leases still to encode, in this order.
+    leases: std::vec::IntoIter<Lease>,
     /// The next record to encode is the first from here on.
     next: Revision,
     records: u64,
@@ -33,12 +36,19 @@ impl Encoder {
             revision: state.revision(),
             compact_revision: state.compact_revision(),
             compact_finished: state.compact_finished(),
+            leases: state.leases().len() as u64,
             ..meta
         };
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
         buffer.extend_from_slice(MAGIC);
         buffer.extend_from_slice(&VERSION.to_le_bytes());
         let mut encoder = Encoder {
+            leases: state
+                .leases()
+                .iter()
+                .copied()
+                .collect::<Vec<_>>()
+                .into_iter(),
             state,
             crc: crc32c::crc32c(&buffer),
             buffer,
@@ -78,6 +88,11 @@ impl Encoder {
 
     /// Encodes records until a piece is full or none is left.
     fn fill(&mut self) {
+        while self.buffer.len() < CHUNK_BYTES
+            && let Some(lease) = self.leases.next()
+        {
+            self.frame(KIND_LEASE, &[], &lease.to_wire().encode_to_vec());
+        }
         let state = self.state.clone();
         let mut records = state.records_at_or_after(self.next);
         while self.buffer.len() < CHUNK_BYTES && !self.ended {

@@ -4,11 +4,12 @@
 //! little-endian.
 //!
 //! ```text
-//! stream  = "vetcdsnp" version:u32(=1)  frame(meta)  frame(record)*  frame(end)
+//! stream  = "vetcdsnp" version:u32(=1)  frame(meta)  frame(lease)*  frame(record)*  frame(end)
 //! frame   = length:u32  crc:u32  body          length counts the body
 //! meta    = 0x00  vetcdpb.BackendMeta
 //! record  = 0x01 name:17 bytes  KeyValue       a version, in revision order
 //!         | 0x02 name:18 bytes  KeyValue       a tombstone; names and values as in the backend
+//! lease   = 0x03 LeaseRecord                   all leases, between meta and the records
 //! end     = 0xff  records:u64
 //! ```
 //!
@@ -17,8 +18,10 @@
 //! and a stream that just stops shows by its missing end. Nothing is allocated on the word of a
 //! length: the decoder holds what it was given of one frame, and the records read.
 
+pub mod bolt;
 mod decode;
 mod encode;
+pub mod etcd_schema;
 mod file;
 #[cfg(test)]
 mod tests;
@@ -39,6 +42,7 @@ const BODY_BYTES_MAX: usize = 1 << 30;
 const KIND_META: u8 = 0x00;
 const KIND_PUT: u8 = 0x01;
 const KIND_TOMBSTONE: u8 = 0x02;
+const KIND_LEASE: u8 = 0x03;
 const KIND_END: u8 = 0xff;
 
 /// A stream that is not a whole snapshot.

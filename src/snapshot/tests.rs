@@ -13,6 +13,7 @@ use crate::api::proto::vetcdpb::BackendMeta;
 use crate::backend::tests::{CrashDisk, Numbers, assert_same, meta_at, same_records, step};
 use crate::host::Disk;
 use crate::mvcc::State;
+use crate::snapshot::bolt::tests::fuzz_config;
 
 fn sample(seed: u64, steps: usize) -> State {
     let mut numbers = Numbers(seed);
@@ -229,13 +230,54 @@ fn a_lying_length_allocates_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(fuzz_config(300))]
 
     #[test]
     fn noise_never_panics(noise in proptest::collection::vec(any::<u8>(), 0..300), bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..6)) {
         prop_assert!(decoded(&[&noise]).is_err());
         let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
         prop_assert!(decoded(&[&forged(&bodies)]).is_err());
+    }
+
+    /// Well summed frames of a real stream, with some changed, dropped or doubled.
+    #[test]
+    fn fuzz_mutated_streams(
+        changes in proptest::collection::vec(
+            (any::<prop::sample::Index>(), 0..3_u8, any::<prop::sample::Index>(), any::<u8>()),
+            0..4,
+        ),
+    ) {
+        let state = sample(5, 60);
+        let meta = BackendMeta {
+            revision: state.revision(),
+            compact_revision: state.compact_revision(),
+            compact_finished: state.compact_finished(),
+            ..meta_at(4)
+        };
+        let framed = |kind: u8, content: &[u8]| [&[kind], content].concat();
+        let mut bodies = vec![framed(KIND_META, &meta.encode_to_vec())];
+        for record in state.records_from(0) {
+            let kind = if record.tombstone { KIND_TOMBSTONE } else { KIND_PUT };
+            let name = record.revision_key().encode();
+            bodies.push(framed(kind, &[&name[..], &record.encode_value()].concat()));
+        }
+        let records = state.record_count() as u64;
+        bodies.push(framed(KIND_END, &records.to_le_bytes()));
+        let untouched = changes.is_empty();
+        for (which, how, at, byte) in changes {
+            let which = which.index(bodies.len());
+            match how {
+                0 => drop(bodies.remove(which)),
+                1 => bodies.insert(which, bodies[which].clone()),
+                _ => {
+                    let at = at.index(bodies[which].len());
+                    bodies[which][at] = byte;
+                }
+            }
+        }
+        let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
+        let result = decoded(&[&forged(&bodies)]);
+        prop_assert!(!untouched || result.is_ok());
     }
 }
 

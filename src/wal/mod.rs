@@ -113,6 +113,7 @@
 //! # Ok::<(), vetcd::wal::Error>(())
 //! ```
 
+pub mod dump;
 mod error;
 mod format;
 mod log;

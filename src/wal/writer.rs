@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus::Histogram;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
 
 use super::log::{Log, SyncPoint};
@@ -63,12 +64,13 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the task. It ends when the writer is dropped, when the log fails, or when nobody
-    /// listens to `acks` any more.
+    /// listens to `acks` any more. The time of each sync goes into `sync_seconds`.
     pub fn start(
         host: Arc<dyn Host>,
         mut log: Log,
         policy: SyncPolicy,
         acks: UnboundedSender<Ack>,
+        sync_seconds: Histogram,
     ) -> Writer {
         if policy == SyncPolicy::None {
             log.never_sync();
@@ -79,7 +81,7 @@ impl Writer {
         let queued_bytes = Arc::new(AtomicU64::new(0));
         let metrics = Arc::new(WriterMetrics::default());
         if matches!(policy, SyncPolicy::Interval(_)) {
-            let syncer = run_syncer(host.clone(), jobs, queue.downgrade());
+            let syncer = run_syncer(host.clone(), jobs, queue.downgrade(), sync_seconds.clone());
             host.spawn("wal-sync", Box::pin(syncer));
         }
         let task = Task {
@@ -93,6 +95,7 @@ impl Writer {
             last_sync: None,
             queued_bytes: queued_bytes.clone(),
             metrics: metrics.clone(),
+            sync_seconds,
         };
         host.spawn("wal-writer", Box::pin(task.run()));
         Writer {
@@ -217,6 +220,15 @@ struct Task {
     last_sync: Option<Moment>,
     queued_bytes: Arc<AtomicU64>,
     metrics: Arc<WriterMetrics>,
+    sync_seconds: Histogram,
+}
+
+/// Syncs, and measures it.
+fn timed<T>(host: &Arc<dyn Host>, seconds: &Histogram, sync: impl FnOnce() -> T) -> T {
+    let begun = host.now();
+    let result = sync();
+    seconds.observe(host.now().since(begun).as_secs_f64());
+    result
 }
 
 impl Task {
@@ -304,9 +316,13 @@ impl Task {
         let batches: Vec<Batch> = group.appends.into_iter().map(|a| a.batch).collect();
         let count = batches.len() as u64;
         let sync_at_once = sync && early.is_none();
+        let (host, seconds) = (self.host.clone(), self.sync_seconds.clone());
         self.with_log(move |log| {
             log.append_group(&batches)?;
-            if sync_at_once { log.sync() } else { Ok(()) }
+            match sync_at_once {
+                true => timed(&host, &seconds, || log.sync()),
+                false => Ok(()),
+            }
         })
         .await?;
         if sync && early.is_some() {
@@ -387,6 +403,7 @@ async fn run_syncer(
     host: Arc<dyn Host>,
     mut jobs: UnboundedReceiver<SyncJob>,
     queue: WeakUnboundedSender<Command>,
+    sync_seconds: Histogram,
 ) {
     while let Some(job) = jobs.recv().await {
         let answer = match job {
@@ -399,7 +416,10 @@ async fn run_syncer(
             }
             SyncJob::Sync(point) => {
                 let syncing = point.clone();
-                let outcome = host.run_blocking(move || syncing.sync()).await;
+                let (clock, seconds) = (host.clone(), sync_seconds.clone());
+                let outcome = host
+                    .run_blocking(move || timed(&clock, &seconds, || syncing.sync()))
+                    .await;
                 let outcome = outcome.unwrap_or_else(|| Err(io::Error::other("the sync panicked")));
                 Command::Synced(point, outcome)
             }

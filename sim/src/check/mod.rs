@@ -13,7 +13,10 @@
 //! | [`serializable_reads`] | a serializable read shows the store as it was at one revision, not a future one |
 //! | [`loss`] | no acknowledged write is lost beyond what the durability setting allows |
 //! | [`after_loss`] | what remains after an allowed loss is strictly serializable |
+//! | [`lease`] | no lease ends before its promise or lives much longer, and its keys go with it |
+//! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
 //! | [`convergence`] | all members hold the same store in the end |
+//! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
 
 use std::fmt;
@@ -25,12 +28,16 @@ pub mod certificate;
 pub mod convergence;
 mod counterexample;
 pub mod known_order;
+pub mod lease;
 pub mod liveness;
+pub mod lock;
 pub mod loss;
+pub mod membership;
 pub mod search;
 pub mod serializable_reads;
 mod store;
 pub mod strict_serializability;
+pub mod watch;
 
 pub use counterexample::{Counterexample, Witness};
 pub use known_order::{KnownOrder, Record};

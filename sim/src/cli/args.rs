@@ -50,6 +50,8 @@ pub enum Command {
     Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
+    /// Print the manual page
+    Manual,
 }
 
 /// Seeds `from..to`, the end excluded.

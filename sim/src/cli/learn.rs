@@ -1,4 +1,4 @@
-//! `vetcd-sim list`, `explain`, `schema` and `completions`: what there is and what it means.
+//! `vetcd-sim list`, `explain`, `schema`, `completions` and `manual`: what there is and what it means.
 
 use std::fmt::Write as _;
 
@@ -178,6 +178,14 @@ pub fn completions(args: &CompletionsArgs, streams: &mut Streams<'_>) -> Result<
         "vetcd-sim",
         &mut text,
     );
+    streams.out.write_all(&text)?;
+    Ok(0)
+}
+
+/// Prints the manual page.
+pub fn manual(streams: &mut Streams<'_>) -> Result<u8, CliError> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Arguments::command()).render(&mut text)?;
     streams.out.write_all(&text)?;
     Ok(0)
 }

@@ -124,6 +124,8 @@ pub(super) fn options(boot: u32) -> boot::Options {
         identity: IDENTITY,
         identity_is_binding: true,
         members: Members::from_wire([member]),
+        joins: false,
+        force_new_cluster: false,
         wal_sync: wal::SyncPolicy::Always,
         wal_options: wal::Options {
             segment_bytes: SEGMENT_BYTES,

@@ -6,7 +6,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
 
 use prost::Message;
-use vetcd::api::proto::vetcdpb::{ConfState, Entry, LogRequest, log_request::Request};
+use vetcd::api::proto::vetcdpb::{BackendMeta, Entry, LogRequest, log_request::Request};
 use vetcd::mvcc::State;
 use vetcd::raft::Identity;
 use vetcd::server::Published;
@@ -38,16 +38,12 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub fn genesis(&mut self, options: &boot::Options, identity: Identity) {
-        let voters = options.members.iter().map(|member| member.id).collect();
         let genesis = Published {
             index: 1,
             term: 1,
-            conf_state: ConfState {
-                voters,
-                ..Default::default()
-            },
+            conf_state: options.members.conf_state(),
             members: options.members.clone(),
-            state: State::new(),
+            ..Published::restored(State::new(), BackendMeta::default())
         };
         self.committing(&genesis, identity);
         self.reached(&genesis);

@@ -1,4 +1,4 @@
-//! A history as lines of JSON: a header that names the format, then one operation a line.
+//! A history as lines of JSON: a header that names the format, then one operation or watch a line.
 //!
 //! The reader trusts nothing: a line too long, a header of another format, an operation that
 //! contradicts itself or an id used twice is an error that names the line. Blank lines are skipped.
@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{History, Operation, Outcome, Request};
+use super::{History, Operation, Outcome, Request, Watch};
 
 /// The longest line that is read, in bytes.
 pub const LINE_LENGTH_MAX: u64 = 64 << 20;
@@ -21,6 +21,16 @@ struct Header {
     format: String,
     version: u32,
 }
+
+/// The line of a watch; any other line is an operation's.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WatchLine<W> {
+    watch: W,
+}
+
+/// How the line of a watch begins.
+const WATCH: &[u8] = b"{\"watch\"";
 
 /// Why a history could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +71,17 @@ impl History {
             text.clear();
             serde_json::to_writer(&mut text, operation).map_err(|e| failed(line)(e.into()))?;
         }
+        for (line, watch) in (self.operations.len() + 2..).zip(&self.watches) {
+            text.push(b'\n');
+            out.write_all(&text).map_err(failed(line - 1))?;
+            text.clear();
+            let written = serde_json::to_writer(&mut text, &WatchLine { watch });
+            written.map_err(|e| failed(line)(e.into()))?;
+        }
         text.push(b'\n');
         out.write_all(&text)
             .and_then(|()| out.flush())
-            .map_err(failed(self.operations.len() + 1))
+            .map_err(failed(self.operations.len() + self.watches.len() + 1))
     }
 
     /// Reads what [`History::write`] wrote.
@@ -73,7 +90,8 @@ impl History {
     /// Names the first line that is wrong, and how.
     pub fn read(mut input: impl BufRead) -> Result<History, HistoryError> {
         let mut operations = Vec::new();
-        let mut ids = BTreeSet::new();
+        let mut watches = Vec::new();
+        let (mut ids, mut watch_ids) = (BTreeSet::new(), BTreeSet::new());
         let mut headed = false;
         let mut text = Vec::new();
         for line in 1.. {
@@ -104,6 +122,16 @@ impl History {
                 headed = true;
                 continue;
             }
+            if text.trim_ascii_start().starts_with(WATCH) {
+                let WatchLine { watch } = serde_json::from_slice::<WatchLine<Watch>>(&text)
+                    .map_err(|e| wrong(e.to_string()))?;
+                watch.check().map_err(wrong)?;
+                if !watch_ids.insert(watch.id) {
+                    return Err(wrong(format!("a second watch with id {}", watch.id)));
+                }
+                watches.push(watch);
+                continue;
+            }
             let operation: Operation =
                 serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
             operation.check().map_err(wrong)?;
@@ -121,7 +149,10 @@ impl History {
                 problem: "no header: empty".to_owned(),
             });
         }
-        Ok(History { operations })
+        Ok(History {
+            operations,
+            watches,
+        })
     }
 }
 
@@ -132,6 +163,7 @@ impl History {
     /// Says what contradicts what.
     pub fn check(&self) -> Result<(), String> {
         self.operations.iter().try_for_each(Operation::check)?;
+        self.watches.iter().try_for_each(Watch::check)?;
         let mut ids: Vec<u64> = self
             .operations
             .iter()

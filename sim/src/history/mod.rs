@@ -8,17 +8,22 @@
 //! prove that the operation had no effect is [`Outcome::Unknown`], never [`Outcome::Failed`]. One
 //! trap among many: "database space exceeded" can be the answer to a write that was applied.
 //!
-//! [`lines`] reads and writes a history as one JSON object a line.
+//! [`lines`] reads and writes a history as one JSON object a line: operations, and watches as
+//! `{"watch":{…}}`.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 mod display;
+mod lease;
 pub mod lines;
 pub mod text;
+mod watch;
 
 pub(crate) use display::{seconds as display_seconds, short as display_short};
+pub use lease::{LeaseAnswer, LeaseHistory, LeaseOperation, LeaseOutcome, LeaseRequest, Removal};
 pub use lines::HistoryError;
+pub use watch::{News, Watch, WatchEvent, WatchResponse};
 
 /// Nanoseconds of virtual time since the start of the run.
 pub type Nanoseconds = u64;
@@ -28,6 +33,8 @@ pub type Nanoseconds = u64;
 pub struct History {
     /// The operations; their [`Operation::id`]s are distinct.
     pub operations: Vec<Operation>,
+    /// What watches saw; their [`Watch::id`]s are distinct.
+    pub watches: Vec<Watch>,
 }
 
 /// One request of one client, and what came of it.

@@ -132,6 +132,34 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("keep", compact.keep);
             out.key("timeout", quote(format_duration(compact.timeout)));
         }
+        Workload::Lease(lease) => {
+            out.key("clients", lease.clients);
+            out.key("ttl", lease.ttl);
+            out.key("pause", quote(format_duration(lease.pause)));
+            out.key("timeout", quote(format_duration(lease.timeout)));
+        }
+        Workload::Lock(lock) => {
+            out.key("clients", lock.clients);
+            out.key("locks", lock.locks);
+            out.key("ttl", lock.ttl);
+            out.key("hold", quote(format_duration(lock.hold)));
+            out.key("pause", quote(format_duration(lock.pause)));
+            out.key("timeout", quote(format_duration(lock.timeout)));
+        }
+        Workload::Watch(watch) => {
+            out.key("clients", watch.clients);
+            out.key("watches", watch.watches);
+            out.key("keys", watch.keys);
+            out.key("progress", quote(format_duration(watch.progress)));
+            out.key("slow", watch.slow);
+            out.key("slow-for", quote(format_duration(watch.slow_for)));
+            out.key("timeout", quote(format_duration(watch.timeout)));
+        }
+        Workload::Membership(membership) => {
+            out.key("every", quote(format_duration(membership.every)));
+            out.key("spares", membership.spares);
+            out.key("timeout", quote(format_duration(membership.timeout)));
+        }
     }
 }
 

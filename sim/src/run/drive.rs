@@ -9,17 +9,18 @@ use vetcd::defects::Defects;
 use super::facts::{Facts, Panic, Recovery};
 use super::log;
 use crate::check::convergence::MemberState;
+use crate::check::membership::View;
 use crate::check::{KnownOrder, Record};
-use crate::cluster::{Cluster, member_config};
+use crate::cluster::{Cluster, member_config, spares};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
-use crate::history::{Operation, Outcome};
+use crate::history::{LeaseHistory, News, Operation, Outcome};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
-use crate::workload::{Recorder, compact, kv};
+use crate::workload::{Recorder, compact, kv, lease, lock, membership, watch};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
 };
@@ -28,6 +29,8 @@ use crate::world::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long members may take, once clients have stopped, until all have applied the same log.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
+/// Beside its time-outs, how long a watch may take to see what was written before.
+const WATCH_GRACE: Duration = Duration::from_secs(2);
 /// Length of the run that warms the process up.
 const WARM_UP: Duration = Duration::from_secs(3);
 
@@ -55,13 +58,15 @@ pub fn warm_up_plan(plan: &Plan) -> Plan {
 }
 
 fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
-    let member = &plan.members[number as usize - 1];
-    let names = member.defects.iter().map(String::as_str);
+    // A spare machine has a true clock and no mistakes of its own.
+    let member = plan.members.get(number as usize - 1);
+    let names = member.into_iter().flat_map(|member| &member.defects);
+    let names = names.map(String::as_str);
     Ok(NodeConfig {
         clock: ClockConfig {
             offset: Duration::ZERO,
-            drift_ppm: i64::from(member.clock_drift_ppm),
-            wall_offset_ms: member.clock_offset.nanoseconds / 1_000_000,
+            drift_ppm: member.map_or(0, |member| i64::from(member.clock_drift_ppm)),
+            wall_offset_ms: member.map_or(0, |m| m.clock_offset.nanoseconds / 1_000_000),
         },
         disk: DiskProfile::by_name(&plan.disk.profile)
             .ok_or_else(|| format!("there is no disk profile \"{}\"", plan.disk.profile))?,
@@ -76,7 +81,7 @@ fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
 pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Facts, String> {
     let _logging = log::start(&world, options.trace);
     let observer = Observer::default();
-    let configs: Vec<NodeConfig> = (1..=plan.members.len() as u32)
+    let configs: Vec<NodeConfig> = (1..=plan.members.len() as u32 + spares(&plan))
         .map(|n| node_config(&plan, n))
         .collect::<Result<_, _>>()?;
     let cluster = Cluster::new(&world, &plan, &observer, |n| {
@@ -95,12 +100,27 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     inject(&world, &plan, &injector, run_for, &mut facts).await;
     facts.safety_ended_ns = world.now_ns();
     facts.recovery = recover(&world, &plan, &cluster, &observer, &recorder, &facts.faults).await;
-    for client in clients {
+    let (watchers, writers): (Vec<_>, Vec<_>) =
+        clients.into_iter().partition(|(_, watches)| *watches);
+    for (client, _) in writers {
         world.crash(client);
     }
     facts.recovery.converged_ns = converge(&world, &cluster).await;
+    if !watchers.is_empty() {
+        world.sleep(watch_settling(&plan)).await;
+        facts.watches_settled_ns = facts.recovery.converged_ns.map(|_| world.now_ns());
+        world.sleep(WATCH_GRACE).await;
+    }
+    for (client, _) in watchers {
+        world.crash(client);
+    }
     audit(&cluster, &mut facts);
 
+    facts.ended_ns = world.now_ns();
+    facts.leases = LeaseHistory {
+        operations: recorder.take_lease_operations(),
+        removals: observer.removals(),
+    };
     facts.history = recorder.take_history();
     facts.misfits = recorder.misfits();
     facts.timeline = observer.timeline();
@@ -110,9 +130,10 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.power_cuts = injector.power_cuts();
     facts.liars = injector.liars();
     facts.ended = cluster.ended_by_themselves();
+    facts.removals = cluster.removals();
     facts.panics = panics(&world);
     facts.syncs = cluster
-        .numbers()
+        .machines()
         .iter()
         .map(|n| world.disk(cluster.node(*n)).counters().syncs)
         .sum();
@@ -123,12 +144,21 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
 
 fn recorder(world: &World) -> Recorder {
     let (clock, trace) = (world.clone(), world.trace().clone());
+    let news_trace = trace.clone();
     Recorder::new(
         move || clock.now_ns(),
         move |operation| {
             trace.note(None, "operation", &fingerprint(operation));
         },
     )
+    .noting_news(move |id, response| {
+        let count = match &response.news {
+            News::Events { events, .. } => events.len() as u64,
+            _ => 0,
+        };
+        let words = [id, response.revision as u64, count].map(u64::to_le_bytes);
+        news_trace.note(None, "watch", words.as_flattened());
+    })
 }
 
 /// Tells operations apart: who, when, and the outcome with its revision.
@@ -158,17 +188,22 @@ fn start_clients(
     plan: &Plan,
     cluster: &Cluster,
     recorder: &Recorder,
-) -> Vec<NodeId> {
+) -> Vec<(NodeId, bool)> {
     let mut nodes = Vec::new();
+    let mut sessions = 0;
     for planned in &plan.workloads {
-        let clients = match &planned.workload {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-        };
-        for position in 0..clients {
+        for position in 0..planned.workload.clients() {
             let number = nodes.len() as u32;
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
-            let session = recorder.session(number, cluster.endpoints());
+            let session = match &planned.workload {
+                // The operator's requests are no part of the history of keys and values.
+                Workload::Membership(_) => None,
+                _ => {
+                    sessions += 1;
+                    Some(recorder.session(sessions - 1, cluster.endpoints()))
+                }
+            };
+            let (server, machines) = (plan.server.clone(), cluster.clone());
             let random = Stream::new(planned.seed, &format!("client/{position}"));
             let mut endpoints: Vec<String> = cluster
                 .endpoints()
@@ -179,28 +214,50 @@ fn start_clients(
             endpoints.rotate_left(first);
             let workload = planned.workload.clone();
             world.start(node, move |host| {
-                let timeout = match &workload {
-                    Workload::Kv(workload) => workload.timeout,
-                    Workload::Compact(workload) => workload.timeout,
-                };
+                let timeout = workload.timeout();
                 let options = ClientOptions {
                     call_timeout: timeout,
                     connect_timeout: timeout,
                 };
                 let client = Client::new(host.clone(), endpoints, options);
-                match workload {
-                    Workload::Kv(workload) => {
+                match (workload, session) {
+                    (Workload::Kv(workload), Some(session)) => {
                         Box::pin(kv(host, workload, number, random, client, session))
                     }
-                    Workload::Compact(workload) => {
+                    (Workload::Compact(workload), Some(session)) => {
                         Box::pin(compact(host, workload, client, session))
                     }
+                    (Workload::Lease(workload), Some(session)) => {
+                        Box::pin(lease(host, workload, number, random, client, session))
+                    }
+                    (Workload::Lock(workload), Some(session)) => {
+                        Box::pin(lock(host, workload, number, random, client, session))
+                    }
+                    (Workload::Watch(workload), Some(session)) => {
+                        Box::pin(watch(host, workload, position, random, client, session))
+                    }
+                    (Workload::Membership(workload), _) => {
+                        Box::pin(membership(host, workload, server, machines, random, client))
+                    }
+                    (_, None) => unreachable!("clients of keys and values have a session"),
                 }
             });
-            nodes.push(node);
+            nodes.push((node, matches!(planned.workload, Workload::Watch(_))));
         }
     }
     nodes
+}
+
+/// How long watches are given, once all is quiet, to leave dead streams and see everything.
+fn watch_settling(plan: &Plan) -> Duration {
+    let needed = plan
+        .workloads
+        .iter()
+        .filter_map(|planned| match &planned.workload {
+            Workload::Watch(watch) => Some(2 * watch.timeout + watch.slow_for + WATCH_GRACE),
+            _ => None,
+        });
+    needed.max().unwrap_or_default()
 }
 
 enum Step {
@@ -323,6 +380,7 @@ async fn recover(
 async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
     let deadline = world.now_ns() + CONVERGE_WITHIN.as_nanos() as u64;
     while world.now_ns() < deadline {
+        settle(cluster);
         let mut applied = Vec::new();
         let mut committed = 0;
         for number in cluster.numbers() {
@@ -333,12 +391,36 @@ async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
             committed = committed.max(server.raft_status().commit);
         }
         let all = applied.len() == cluster.numbers().len();
-        if all && applied.iter().all(|index| *index == committed) {
+        let stopped = cluster
+            .removals()
+            .iter()
+            .all(|removal| removal.stopped_ns.is_some());
+        if all && stopped && applied.iter().all(|index| *index == committed) {
             return Some(world.now_ns());
         }
         world.sleep(LOOK_EVERY).await;
     }
     None
+}
+
+/// Takes note of removals that the operator did not live to hear of.
+fn settle(cluster: &Cluster) {
+    let servers = cluster
+        .numbers()
+        .into_iter()
+        .filter_map(|n| cluster.server(n));
+    let states: Vec<_> = servers.map(|server| server.serializable()).collect();
+    let Some(newest) = states.iter().max_by_key(|state| state.index) else {
+        return;
+    };
+    let urls: Vec<&String> = newest.members.iter().flat_map(|m| &m.peer_urls).collect();
+    let machines = urls.iter().filter_map(|url| cluster.machine_at(url));
+    let members: Vec<u32> = machines.collect();
+    for number in cluster.numbers() {
+        if !members.contains(&number) {
+            cluster.removed(number);
+        }
+    }
 }
 
 /// Reads what every member holds.
@@ -350,14 +432,20 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
         };
         let published = server.serializable();
         let state = &published.state;
-        let Ok(hash) = state.hash(0) else {
-            continue;
-        };
+        let hash = vetcd::server::state_hash(&published);
         facts.members.push(MemberState {
             member: number,
             revision: state.revision(),
             compact_revision: state.compact_revision(),
-            hash: u64::from(hash.hash),
+            hash,
+        });
+        let mut voters = published.conf_state.voters.clone();
+        voters.sort_unstable();
+        facts.views.push(View {
+            member: number,
+            index: published.index,
+            voters,
+            listed: published.members.voters().map(|member| member.id).collect(),
         });
         if furthest
             .as_ref()
@@ -401,15 +489,9 @@ fn panics(world: &World) -> Vec<Panic> {
 }
 
 fn node_names(world: &World, plan: &Plan) -> Vec<String> {
-    let clients: u32 = plan
-        .workloads
-        .iter()
-        .map(|planned| match &planned.workload {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-        })
-        .sum();
-    let nodes = plan.members.len() as u32 + clients;
+    let planned = plan.workloads.iter();
+    let clients: u32 = planned.map(|planned| planned.workload.clients()).sum();
+    let nodes = plan.members.len() as u32 + spares(plan) + clients;
     (0..nodes)
         .map(|number| world.name(NodeId(number)))
         .collect()

@@ -2,9 +2,10 @@
 
 use crate::check::KnownOrder;
 use crate::check::convergence::MemberState;
-use crate::cluster::Ended;
+use crate::check::membership::View;
+use crate::cluster::{Ended, Removal};
 use crate::fault::PowerCut;
-use crate::history::History;
+use crate::history::{History, LeaseHistory};
 use crate::observe::{Breach, Happening};
 use crate::report::FiredFault;
 
@@ -39,6 +40,8 @@ pub struct Recovery {
 pub struct Facts {
     /// What clients saw.
     pub history: History,
+    /// What clients saw of leases and locks, and what members told of them.
+    pub leases: LeaseHistory,
     /// Answers that did not fit their requests.
     pub misfits: Vec<String>,
     /// What members said about their insides.
@@ -57,6 +60,10 @@ pub struct Facts {
     pub liars: Vec<u32>,
     /// Members whose process ended by itself.
     pub ended: Vec<Ended>,
+    /// Members that were removed.
+    pub removals: Vec<Removal>,
+    /// Who the members are, by each one's account.
+    pub views: Vec<View>,
     /// Panics.
     pub panics: Vec<Panic>,
     /// How it came back.
@@ -65,10 +72,15 @@ pub struct Facts {
     pub members: Vec<MemberState>,
     /// The store's own record of revisions, from the member that has come furthest.
     pub known_order: Option<KnownOrder>,
+    /// When watches had had the time to see everything, after all members had applied the same
+    /// log, in virtual nanoseconds.
+    pub watches_settled_ns: Option<u64>,
     /// Syncs of all members' disks.
     pub syncs: u64,
     /// When the safety phase ended, in virtual nanoseconds.
     pub safety_ended_ns: u64,
+    /// When everything ended, in virtual nanoseconds.
+    pub ended_ns: u64,
     /// The names of the world's nodes, by number.
     pub node_names: Vec<String>,
 }

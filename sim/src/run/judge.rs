@@ -9,10 +9,13 @@ use vetcd::wal::LossWindow;
 use super::facts::Facts;
 use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
+use crate::check::membership::{self, RemovedMember};
 use crate::check::{self, Verdict as Judgement};
-use crate::check::{after_loss, convergence, serializable_reads, strict_serializability};
+use crate::check::{
+    after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
+};
 use crate::cluster::member_config;
-use crate::history::{Body, History, Outcome, Request};
+use crate::history::{Body, History, LeaseRequest, News, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -35,7 +38,10 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.answers(facts);
     checks.lost_writes(facts, &promise, &mut result.lost_writes);
     checks.history(&facts.history, facts, &promise);
+    checks.leases(plan, facts);
+    checks.watches(&facts.history, facts, &promise);
     checks.convergence(facts);
+    checks.membership(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
     checks.expectations(plan, &result);
@@ -49,6 +55,7 @@ pub fn judge_history(history: &History) -> JudgedHistory {
     let facts = Facts::default();
     let mut checks = Checks::default();
     checks.history(history, &facts, &Promised::default());
+    checks.watches(history, &facts, &Promised::default());
     JudgedHistory {
         operations: count(history),
         checks: checks.results,
@@ -132,6 +139,13 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
             *first = returned.min(*first);
         }
     }
+    for watch in &facts.history.watches {
+        let mut served = watch.responses.iter();
+        if let Some(heard) = served.find(|r| r.at >= ended && !matches!(r.news, News::Ended(_))) {
+            let first = first_served.entry(watch.client).or_insert(heard.at);
+            *first = heard.at.min(*first);
+        }
+    }
     let every_client = first_served.len() == facts.recovery.served_ns.len();
     let last = first_served.into_values().max()?;
     every_client.then(|| nanos(last - ended))
@@ -140,7 +154,19 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
 fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let mut reached: Vec<String> = facts.reached.clone();
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
+    let watches = &facts.history.watches;
+    let shown = watches.iter().flat_map(|watch| &watch.responses);
     let found = [
+        (
+            "watch-resumed",
+            watches.iter().any(|watch| watch.resumes.is_some()),
+        ),
+        (
+            "watch-compacted",
+            shown
+                .clone()
+                .any(|r| matches!(r.news, News::Cancelled { compacted, .. } if compacted > 0)),
+        ),
         ("compacted", facts.history.operations.iter().any(compacted)),
         ("outcome-unknown", result.operations.unknown > 0),
         (
@@ -148,6 +174,16 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
             facts.power_cuts.iter().any(|cut| cut.lost_bytes > 0),
         ),
         ("writes-lost", result.lost_writes.count > 0),
+        (
+            "lease-expired",
+            facts.leases.removals.iter().any(|removal| removal.expired),
+        ),
+        (
+            "lock-lost",
+            lock::check(&facts.leases, &facts.history)
+                .ok()
+                .is_some_and(|report| report.lost > 0),
+        ),
     ];
     let found = found.into_iter().filter(|(_, found)| *found);
     reached.extend(found.map(|(name, _)| name.to_owned()));
@@ -232,6 +268,10 @@ fn sync_slack(plan: &Plan) -> Duration {
 
 /// Longer than practically any sync of a healthy disk in the disk profiles.
 const SYNC_TAIL: Duration = Duration::from_millis(250);
+
+/// What removing an expired lease may take in a healthy cluster: a look at the clock twice a
+/// second, a lost proposal made again after three, and the log.
+const LEASE_SLACK: Duration = Duration::from_secs(5);
 
 /// What the checks say, and what follows from it.
 #[derive(Default)]
@@ -371,6 +411,20 @@ impl Checks {
         self.fail("members-stay-up", Verdict::LivenessViolation, text, detail);
     }
 
+    fn membership(&mut self, facts: &Facts) {
+        let stories = facts.removals.iter().map(|removal| RemovedMember {
+            member: removal.member,
+            at: format!("{:.3} s", nanos(removal.at_ns).as_secs_f64()),
+            stopped: removal.stopped_ns.is_some(),
+        });
+        let removed: Vec<_> = stories.collect();
+        if removed.is_empty() && !facts.reached.iter().any(|event| event == "member-promoted") {
+            return;
+        }
+        let judgement = membership::check(&removed, &facts.views);
+        self.judged("membership", Verdict::SafetyViolation, &judgement);
+    }
+
     fn raft(&mut self, facts: &Facts, promised: &Promised) {
         match facts.breaches.first() {
             // A member that kept what its peers were allowed to lose applies it again before it
@@ -435,6 +489,62 @@ impl Checks {
         };
         let reads = serializable_reads::check(&history, &certificate, &options);
         self.judged("serializable-reads", Verdict::SafetyViolation, &reads);
+    }
+
+    /// Leases and locks, where a workload used any. A setting that permits losing acknowledged
+    /// writes permits losing leases and renewals with them.
+    fn leases(&mut self, plan: &Plan, facts: &Facts) {
+        if facts.leases.operations.is_empty() {
+            return;
+        }
+        let config = member_config(1, plan.members.len() as u32, &plan.server);
+        let timeout = config.map_or(1000, |config| config.election_timeout);
+        let drifts = plan.members.iter().map(|member| member.clock_drift_ppm);
+        let leaders = facts.timeline.iter();
+        let leaders =
+            leaders.filter(|happening| matches!(happening.event, Event::BecameLeader { .. }));
+        let bounds = lease::Bounds {
+            drift_ppm: drifts.map(i32::unsigned_abs).max().unwrap_or(0),
+            election_timeout: Duration::from_millis(timeout).as_nanos() as u64,
+            slack: LEASE_SLACK.as_nanos() as u64,
+            leaders: leaders.map(|happening| happening.at_ns).collect(),
+            faults: facts
+                .faults
+                .iter()
+                .map(|fault| {
+                    let ended = fault
+                        .ended_at
+                        .map_or(facts.ended_ns, |at| at.as_nanos() as u64);
+                    (fault.at.as_nanos() as u64, ended)
+                })
+                .collect(),
+            end: facts.ended_ns,
+        };
+        let known = facts.known_order.as_ref();
+        let leases = lease::check(&facts.leases, &facts.history, known, &bounds);
+        self.judged("leases", Verdict::SafetyViolation, &leases);
+        let mut operations = facts.leases.operations.iter();
+        if operations.any(|operation| matches!(operation.request, LeaseRequest::Lock { .. })) {
+            let locks = lock::check(&facts.leases, &facts.history);
+            self.judged("locks", Verdict::SafetyViolation, &locks);
+        }
+    }
+
+    fn watches(&mut self, history: &History, facts: &Facts, promised: &Promised) {
+        if history.watches.is_empty() {
+            return;
+        }
+        let losses: Vec<u64> = match promised.promise {
+            Promise::NeverLost => Vec::new(),
+            _ => promised.power_losses.iter().map(|loss| loss.at).collect(),
+        };
+        let options = watch::Options {
+            known_order: facts.known_order.as_ref(),
+            losses: &losses,
+            settled: facts.watches_settled_ns,
+        };
+        let judgement = watch::check(history, &options);
+        self.judged("watch", Verdict::SafetyViolation, &judgement);
     }
 
     fn convergence(&mut self, facts: &Facts) {

@@ -190,6 +190,14 @@ pub enum Workload {
     Kv(KvWorkload),
     /// Compactions of the history.
     Compact(CompactWorkload),
+    /// Leases and keys on them.
+    Lease(LeaseWorkload),
+    /// Contention for locks.
+    Lock(LockWorkload),
+    /// Watches of the keys that `kv` writes.
+    Watch(WatchWorkload),
+    /// Changes of the members.
+    Membership(MembershipWorkload),
 }
 
 impl Workload {
@@ -198,6 +206,41 @@ impl Workload {
         match self {
             Workload::Kv(_) => "kv",
             Workload::Compact(_) => "compact",
+            Workload::Lease(_) => "lease",
+            Workload::Lock(_) => "lock",
+            Workload::Watch(_) => "watch",
+            Workload::Membership(_) => "membership",
+        }
+    }
+
+    /// How many clients it has.
+    pub fn clients(&self) -> u32 {
+        match self {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) | Workload::Membership(_) => 1,
+            Workload::Lease(workload) => workload.clients,
+            Workload::Lock(workload) => workload.clients,
+            Workload::Watch(workload) => workload.clients,
+        }
+    }
+
+    /// When a client gives up on an answer.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Workload::Kv(workload) => workload.timeout,
+            Workload::Compact(workload) => workload.timeout,
+            Workload::Lease(workload) => workload.timeout,
+            Workload::Lock(workload) => workload.timeout,
+            Workload::Watch(workload) => workload.timeout,
+            Workload::Membership(workload) => workload.timeout,
+        }
+    }
+
+    /// Members beyond the cluster's own that it may add.
+    pub fn spares(&self) -> u32 {
+        match self {
+            Workload::Membership(workload) => workload.spares,
+            _ => 0,
         }
     }
 }
@@ -258,6 +301,66 @@ pub struct CompactWorkload {
     /// Revisions kept before the newest.
     pub keep: u64,
     /// When the client gives up on one.
+    pub timeout: Duration,
+}
+
+/// Clients that grant leases, hang keys on them, and renew, revoke or abandon them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// The least TTL, seconds.
+    pub ttl: i64,
+    /// The mean time between two leases of a client.
+    pub pause: Duration,
+    /// When a client gives up on an operation.
+    pub timeout: Duration,
+}
+
+/// Clients that contend for locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// How many locks they share.
+    pub locks: u32,
+    /// The TTL of a holder's lease, seconds.
+    pub ttl: i64,
+    /// About how long a lock is held.
+    pub hold: Duration,
+    /// The mean time between two turns of a client.
+    pub pause: Duration,
+    /// When a client gives up on an operation, waiting for a lock included.
+    pub timeout: Duration,
+}
+
+/// Clients that watch, one stream each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchWorkload {
+    /// How many clients.
+    pub clients: u32,
+    /// Watches of a client's stream.
+    pub watches: u32,
+    /// How many keys there are to watch.
+    pub keys: u32,
+    /// Time between a client's requests for progress.
+    pub progress: Duration,
+    /// How many of the clients stop reading now and then.
+    pub slow: u32,
+    /// For how long they do.
+    pub slow_for: Duration,
+    /// When a client gives up on a silent stream and goes on elsewhere.
+    pub timeout: Duration,
+}
+
+/// An operator who exchanges members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipWorkload {
+    /// Time between looks at the cluster, each of which may be followed by one step.
+    pub every: Duration,
+    /// Machines beyond the cluster's own.
+    pub spares: u32,
+    /// When the operator gives up on a request.
     pub timeout: Duration,
 }
 

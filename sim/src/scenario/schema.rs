@@ -254,7 +254,19 @@ pub const EVENTS: &[Choice] = &[
         "outcome-unknown",
         "a client could not tell whether its write had happened",
     ),
+    choice("lease-expired", "a lease's time was up and it was removed"),
+    choice("lock-lost", "the holder of a lock lost it with its lease"),
+    choice("member-promoted", "a member that had joined became a voter"),
+    choice("member-removed", "a member learned that it was removed"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
+    choice(
+        "watch-resumed",
+        "a client went on with a watch on another stream",
+    ),
+    choice(
+        "watch-compacted",
+        "a watch was cancelled because the past it wanted was compacted",
+    ),
 ];
 
 /// The keys of `[cluster]`.
@@ -437,12 +449,31 @@ const WORKLOAD_KIND: &[Choice] = &[
         "clients that put, get, range, delete, compare-and-swap and run transactions",
     ),
     choice("compact", "compacts the key-value history now and then"),
+    choice(
+        "lease",
+        "clients that grant leases, hang keys on them, renew, revoke and abandon them",
+    ),
+    choice(
+        "lock",
+        "clients that contend for locks and write under them",
+    ),
+    choice(
+        "watch",
+        "clients that watch the keys of `kv` and resume after every failure",
+    ),
+    choice(
+        "membership",
+        "adds members as learners, promotes them and removes others",
+    ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
     "kind",
     Kind::Choice(WORKLOAD_KIND),
     "Which workload this is.",
 );
+
+const CLIENTS: Kind = Kind::Count { min: 1, max: 1024 };
+const TTL: Kind = Kind::Count { min: 2, max: 3600 };
 
 /// The kinds of `[[workload]]`.
 pub const WORKLOADS: &[Table] = &[
@@ -516,6 +547,148 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "1s",
                 "The client gives up on a compaction after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "lease",
+        doc: "Clients that grant leases, hang keys on them, renew them for a while and then revoke \
+              them or let them expire. Promises are judged in true time.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key("clients", CLIENTS, "8", "How many clients."),
+            key(
+                "ttl",
+                TTL,
+                "3",
+                "The least TTL, seconds; some leases get up to two more.",
+            ),
+            key(
+                "pause",
+                Kind::Duration,
+                "500ms",
+                "Mean time between two leases of a client.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "A client gives up on an operation after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "lock",
+        doc: "Clients that contend for locks through the Lock service and do fenced writes while \
+              they hold one. Some die with the lock, some oversleep their lease.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key("clients", CLIENTS, "8", "How many clients."),
+            key(
+                "locks",
+                Kind::Count { min: 1, max: 1024 },
+                "2",
+                "How many locks they share.",
+            ),
+            key("ttl", TTL, "4", "TTL of a holder's lease, seconds."),
+            key(
+                "hold",
+                Kind::Duration,
+                "300ms",
+                "About how long a lock is held.",
+            ),
+            key(
+                "pause",
+                Kind::Duration,
+                "200ms",
+                "Mean time between two turns of a client.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "6s",
+                "A client gives up on an operation, and on waiting for a lock, after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "watch",
+        doc: "Clients that watch single keys, ranges and everything that `kv` writes, with and \
+              without previous values, filters and fragments. A stream that breaks or falls silent \
+              is resumed at another member, right behind what was seen.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "clients",
+                Kind::Count { min: 1, max: 1024 },
+                "4",
+                "How many clients, one stream each.",
+            ),
+            key(
+                "watches",
+                Kind::Count { min: 1, max: 64 },
+                "4",
+                "Watches on each stream.",
+            ),
+            key(
+                "keys",
+                Kind::Count {
+                    min: 1,
+                    max: 1_000_000,
+                },
+                "16",
+                "How many keys there are to watch; as many as `kv` has.",
+            ),
+            key(
+                "progress",
+                Kind::Duration,
+                "500ms",
+                "Time between a client's requests for progress.",
+            ),
+            key(
+                "slow",
+                Kind::Count { min: 0, max: 1024 },
+                "0",
+                "How many of the clients stop reading now and then.",
+            ),
+            key(
+                "slow-for",
+                Kind::Duration,
+                "5s",
+                "For how long they stop reading.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "A client leaves a stream that is silent for this long.",
+            ),
+        ]],
+    },
+    Table {
+        name: "membership",
+        doc: "An operator who exchanges members under load: adds a spare machine as a learner, \
+              starts it, promotes it once it has caught up, and removes another member. One step \
+              at a time, each decided by what the cluster says its members are. A scenario has one.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "every",
+                Kind::Duration,
+                "1s",
+                "Time between looks at the cluster.",
+            ),
+            key(
+                "spares",
+                Kind::Count { min: 1, max: 8 },
+                "2",
+                "Machines beyond `[cluster] members`.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "The operator gives up on a request after this.",
             ),
         ]],
     },

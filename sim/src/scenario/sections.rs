@@ -7,8 +7,9 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix, Network,
-    PowerLoss, ServerFlags, Time, Unsynced, Workload,
+    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload, LockWorkload,
+    LostWrites, MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced,
+    WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -240,6 +241,52 @@ pub fn workload<'a>(
             Workload::Compact(CompactWorkload {
                 every,
                 keep: fields.count("keep")?,
+                timeout,
+            })
+        }
+        "lease" => Workload::Lease(LeaseWorkload {
+            clients: small(fields.count("clients")?),
+            ttl: i64::from(small(fields.count("ttl")?)),
+            pause: fields.duration("pause")?,
+            timeout,
+        }),
+        "lock" => Workload::Lock(LockWorkload {
+            clients: small(fields.count("clients")?),
+            locks: small(fields.count("locks")?),
+            ttl: i64::from(small(fields.count("ttl")?)),
+            hold: fields.duration("hold")?,
+            pause: fields.duration("pause")?,
+            timeout,
+        }),
+        "watch" => {
+            let progress = fields.duration("progress")?;
+            if progress.is_zero() || progress >= timeout {
+                return Err(Problem::at(
+                    fields.place_of("progress"),
+                    "`progress` must be longer than zero and shorter than `timeout`",
+                ));
+            }
+            Workload::Watch(WatchWorkload {
+                clients: small(fields.count("clients")?),
+                watches: small(fields.count("watches")?),
+                keys: small(fields.count("keys")?),
+                progress,
+                slow: small(fields.count("slow")?),
+                slow_for: fields.duration("slow-for")?,
+                timeout,
+            })
+        }
+        "membership" => {
+            let every = fields.duration("every")?;
+            if every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("every"),
+                    "`every` must not be zero",
+                ));
+            }
+            Workload::Membership(MembershipWorkload {
+                every,
+                spares: small(fields.count("spares")?),
                 timeout,
             })
         }

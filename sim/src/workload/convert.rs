@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::api::proto::mvccpb;
-use vetcd::client::{CallError, FailureClass as ClientFailure};
+use vetcd::api::proto::v3lockpb;
+use vetcd::client::{CallError, Client, FailureClass as ClientFailure};
 
 use crate::history::{
-    Body, Compare, Delete, DeleteBody, Failure, FailureClass, KeyValue, Operand, Outcome, Put,
-    PutBody, Range, RangeBody, Relation, Request, Response, Txn, TxnBody,
+    Body, Compare, Delete, DeleteBody, Failure, FailureClass, KeyValue, LeaseAnswer, LeaseOutcome,
+    LeaseRequest, Operand, Outcome, Put, PutBody, Range, RangeBody, Relation, Request, Response,
+    Txn, TxnBody,
 };
 
 /// A response that does not answer its request: the server is broken, and the run must fail.
@@ -176,4 +178,95 @@ pub fn failed(error: &CallError) -> Outcome {
         },
     };
     Outcome::Failed(Failure { class, message })
+}
+
+/// Sends a request about a lease or a lock.
+pub async fn send_lease(
+    client: &mut Client,
+    request: &LeaseRequest,
+) -> Result<LeaseAnswer, CallError> {
+    match request {
+        LeaseRequest::Grant { id, ttl } => {
+            let request = pb::LeaseGrantRequest { id: *id, ttl: *ttl };
+            let ttl = client.lease_grant(request).await?.ttl;
+            Ok(LeaseAnswer::Granted { ttl })
+        }
+        LeaseRequest::Revoke { id } => {
+            let request = pb::LeaseRevokeRequest { id: *id };
+            client.lease_revoke(request).await?;
+            Ok(LeaseAnswer::Revoked)
+        }
+        LeaseRequest::KeepAlive { id } => {
+            let request = pb::LeaseKeepAliveRequest { id: *id };
+            let ttl = client.lease_keep_alive(request).await?.ttl;
+            Ok(LeaseAnswer::Renewed { ttl })
+        }
+        LeaseRequest::TimeToLive { id } => {
+            let request = pb::LeaseTimeToLiveRequest {
+                id: *id,
+                keys: false,
+            };
+            let ttl = client.lease_time_to_live(request).await?.ttl;
+            Ok(LeaseAnswer::Times { ttl })
+        }
+        LeaseRequest::Lock { name, lease } => {
+            let request = v3lockpb::LockRequest {
+                name: name.clone(),
+                lease: *lease,
+            };
+            let key = owned(client.lock(request).await?.key);
+            Ok(LeaseAnswer::Locked { key })
+        }
+        LeaseRequest::Unlock { key } => {
+            let request = v3lockpb::UnlockRequest { key: key.clone() };
+            client.unlock(request).await?;
+            Ok(LeaseAnswer::Unlocked)
+        }
+    }
+}
+
+/// What a failed call about a lease or a lock means.
+pub fn lease_failed(error: &CallError) -> LeaseOutcome {
+    let message = error.status.message().to_owned();
+    match error.class {
+        ClientFailure::Unknown => LeaseOutcome::Unknown(message),
+        ClientFailure::NotSent | ClientFailure::Rejected => LeaseOutcome::Failed(message),
+    }
+}
+
+/// What a request about a lock may do to keys: put the lock's key if it is not there; take it away
+/// again, when the client goes or gives the lock back. The ends of leases are not among it: the
+/// judges know that they may come at any time.
+pub fn effects_on_keys(request: &LeaseRequest) -> Vec<Request> {
+    match request {
+        LeaseRequest::Lock { name, lease } => {
+            let sign = if *lease < 0 { "-" } else { "" };
+            let session = format!("/{sign}{:x}", lease.unsigned_abs());
+            let key = Bytes::from([&name[..], session.as_bytes()].concat());
+            let create = Request::Txn(Txn {
+                compare: vec![Compare {
+                    key: key.clone(),
+                    range_end: Bytes::new(),
+                    relation: Relation::Equal,
+                    operand: Operand::CreateRevision(0),
+                }],
+                then: vec![Request::Put(Put {
+                    key: key.clone(),
+                    lease: *lease,
+                    ..Default::default()
+                })],
+                otherwise: Vec::new(),
+            });
+            let leave = Request::Delete(Delete {
+                key,
+                ..Default::default()
+            });
+            vec![create, leave]
+        }
+        LeaseRequest::Unlock { key } => vec![Request::Delete(Delete {
+            key: key.clone(),
+            ..Default::default()
+        })],
+        _ => Vec::new(),
+    }
 }

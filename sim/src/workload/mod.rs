@@ -7,9 +7,17 @@
 mod compact;
 mod convert;
 mod kv;
+mod lease;
+mod lock;
+mod membership;
 mod recorder;
+mod watch;
 
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;
+pub use lease::lease;
+pub use lock::lock;
+pub use membership::membership;
 pub use recorder::{Recorder, Session};
+pub use watch::watch;

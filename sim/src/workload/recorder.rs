@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use vetcd::client::{CallError, Client};
 
 use super::convert::{self, Misfit};
-use crate::history::{Body, History, Operation, Outcome, Request};
+use crate::history::{
+    Body, History, LeaseOperation, LeaseOutcome, LeaseRequest, Operation, Outcome, Request, Watch,
+    WatchResponse,
+};
 
 /// Collects the operations of all clients of a run; clones write into the same book.
 #[derive(Clone)]
@@ -13,11 +16,14 @@ pub struct Recorder {
     book: Arc<Mutex<Book>>,
     now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     note: Arc<dyn Fn(&Operation) + Send + Sync>,
+    note_news: Arc<dyn Fn(u64, &WatchResponse) + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Book {
     operations: Vec<Operation>,
+    leases: Vec<LeaseOperation>,
+    watches: Vec<Watch>,
     last_success_ns: Vec<u64>,
     misfits: Vec<String>,
 }
@@ -32,6 +38,18 @@ impl Recorder {
             book: Arc::default(),
             now_ns: Arc::new(now_ns),
             note: Arc::new(note),
+            note_news: Arc::new(|_, _| ()),
+        }
+    }
+
+    /// Lets `note` hear of every response to a watch, with the watch's ID.
+    pub fn noting_news(
+        self,
+        note: impl Fn(u64, &WatchResponse) + Send + Sync + 'static,
+    ) -> Recorder {
+        Recorder {
+            note_news: Arc::new(note),
+            ..self
         }
     }
 
@@ -51,14 +69,50 @@ impl Recorder {
 
     /// Takes everything recorded so far. Operations still under way are in it as unknown.
     pub fn take_history(&self) -> History {
-        let mut operations = std::mem::take(&mut self.lock().operations);
+        let mut book = self.lock();
+        let mut operations = std::mem::take(&mut book.operations);
         operations.sort_by_key(|operation| operation.id);
-        History { operations }
+        History {
+            operations,
+            watches: std::mem::take(&mut book.watches),
+        }
+    }
+
+    /// Takes every operation on leases and locks recorded so far.
+    pub fn take_lease_operations(&self) -> Vec<LeaseOperation> {
+        std::mem::take(&mut self.lock().leases)
     }
 
     /// When each client was last answered, in virtual nanoseconds; 0 for never.
     pub fn last_success_ns(&self) -> Vec<u64> {
         self.lock().last_success_ns.clone()
+    }
+
+    /// Opens a watch in the book; returns its ID.
+    fn open(&self, watch: Watch) -> u64 {
+        let opened = (self.now_ns)();
+        let mut book = self.lock();
+        let id = book.watches.len() as u64;
+        book.watches.push(Watch {
+            id,
+            opened,
+            ..watch
+        });
+        id
+    }
+
+    /// Writes down a response to the watch `id`, which reached `client` now.
+    fn news(&self, client: u32, id: u64, response: impl FnOnce(u64) -> WatchResponse) {
+        let now = (self.now_ns)();
+        let response = response(now);
+        (self.note_news)(id, &response);
+        let mut book = self.lock();
+        if !matches!(response.news, crate::history::News::Ended(_)) {
+            book.last_success_ns[client as usize] = now;
+        }
+        if let Some(watch) = book.watches.get_mut(id as usize) {
+            watch.responses.push(response);
+        }
     }
 
     /// Answers that did not fit their requests.
@@ -84,6 +138,42 @@ impl Recorder {
             outcome: Outcome::Unknown("still under way when the run ended".to_owned()),
         });
         position
+    }
+
+    /// Begins an operation on a lease or lock. What it does to keys goes into the history of keys
+    /// as an operation of unknown outcome: the judges there need to know what may have happened.
+    fn invoke_lease(&self, client: u32, member: Option<u32>, request: &LeaseRequest) -> usize {
+        for effect in convert::effects_on_keys(request) {
+            self.invoke(client, member, &effect);
+        }
+        let invoked = (self.now_ns)();
+        let mut book = self.lock();
+        book.leases.push(LeaseOperation {
+            client,
+            member,
+            invoked,
+            returned: None,
+            request: request.clone(),
+            outcome: LeaseOutcome::Unknown("still under way when the run ended".to_owned()),
+        });
+        book.leases.len() - 1
+    }
+
+    fn finish_lease(&self, position: usize, outcome: LeaseOutcome) {
+        let now = (self.now_ns)();
+        let mut book = self.lock();
+        let operation = &mut book.leases[position];
+        if !matches!(outcome, LeaseOutcome::Unknown(_)) {
+            operation.returned = Some(now);
+        }
+        let (client, ok) = (
+            operation.client as usize,
+            matches!(outcome, LeaseOutcome::Ok(_)),
+        );
+        operation.outcome = outcome;
+        if ok {
+            book.last_success_ns[client] = now;
+        }
     }
 
     fn finish(&self, position: usize, outcome: Result<Outcome, Misfit>) -> Outcome {
@@ -125,6 +215,51 @@ impl Session {
         let position = self.recorder.invoke(self.client, member, request);
         let outcome = send(client, request).await;
         self.recorder.finish(position, outcome)
+    }
+
+    /// Sends a request about a lease or a lock through `client`, once, and records it.
+    pub async fn lease_call(&self, client: &mut Client, request: &LeaseRequest) -> LeaseOutcome {
+        let endpoint = client.endpoint();
+        let member = self.members.iter().find(|(address, _)| address == endpoint);
+        let member = member.map(|(_, number)| *number);
+        let position = self.recorder.invoke_lease(self.client, member, request);
+        let outcome = match convert::send_lease(client, request).await {
+            Ok(answer) => LeaseOutcome::Ok(answer),
+            Err(error) => convert::lease_failed(&error),
+        };
+        self.recorder.finish_lease(position, outcome.clone());
+        outcome
+    }
+}
+
+impl Session {
+    /// Writes down that `watch` is asked of the member behind `endpoint`; returns its ID.
+    pub fn watch(&self, endpoint: &str, watch: Watch) -> u64 {
+        let member = self.members.iter().find(|(address, _)| address == endpoint);
+        self.recorder.open(Watch {
+            client: self.client,
+            member: member.map(|(_, number)| *number),
+            ..watch
+        })
+    }
+
+    /// Writes down what came back to the watch `id`.
+    pub fn news(&self, id: u64, revision: i64, news: crate::history::News) {
+        self.recorder
+            .news(self.client, id, |at| WatchResponse { at, revision, news });
+    }
+
+    /// Writes down that the client asks to cancel the watch `id`.
+    pub fn cancel(&self, id: u64) {
+        let now = (self.recorder.now_ns)();
+        if let Some(watch) = self.recorder.lock().watches.get_mut(id as usize) {
+            watch.cancelled = Some(now);
+        }
+    }
+
+    /// Writes down a response that fits no watch.
+    pub fn misfit(&self, what: String) {
+        self.recorder.lock().misfits.push(what);
     }
 }
 

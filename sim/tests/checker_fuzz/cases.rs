@@ -182,7 +182,14 @@ impl CasePlan {
             revision: store.revision(),
             records,
         };
-        (History { operations }, known)
+        let watches = Vec::new();
+        (
+            History {
+                operations,
+                watches,
+            },
+            known,
+        )
     }
 
     fn request(&self, plan: &OpPlan, store: &Naive) -> Option<Request> {

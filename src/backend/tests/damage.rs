@@ -79,7 +79,8 @@ fn a_missing_record_is_found() {
     let disk = CrashDisk::new();
     let backend = Backend::open(disk.shared(), path()).unwrap();
     let mut state = State::new();
-    (0..80).for_each(|_| step(&mut state, &mut Numbers(1)));
+    let mut numbers = Numbers(1);
+    (0..80).for_each(|_| step(&mut state, &mut numbers));
     let mut changes = state.take_changes();
     backend.commit(&changes, &meta_at(1)).unwrap();
     let last = changes.records.pop().unwrap();

@@ -39,10 +39,14 @@ pub(crate) fn meta_at(index: u64) -> BackendMeta {
     }
 }
 
+fn lease(numbers: &mut Numbers) -> i64 {
+    i64::try_from(numbers.below(5)).unwrap() - 2
+}
+
 /// One random write, sometimes a deletion or a compaction.
 pub(crate) fn step(state: &mut State, numbers: &mut Numbers) {
     let key = format!("key/{:02}", numbers.below(40));
-    match numbers.below(12) {
+    match numbers.below(15) {
         0 => {
             state.delete_range(&DeleteRangeRequest {
                 key: Bytes::from(key),
@@ -55,11 +59,27 @@ pub(crate) fn step(state: &mut State, numbers: &mut Numbers) {
             _ = state.compact(state.revision() - back);
         }
         2 => _ = state.compact_step(8),
+        // Leases come, go with their keys, and are checkpointed; refusals are part of it.
+        3 => {
+            let index = numbers.below(1 << 40);
+            _ = state.grant_lease(lease(numbers), 60, index);
+        }
+        4 => _ = state.revoke_lease(lease(numbers)),
+        5 => {
+            let id = lease(numbers);
+            let granted = state
+                .leases()
+                .get(id)
+                .map_or(0, |lease| lease.granted_index);
+            state.checkpoint_lease(id, granted, 1 + i64::try_from(numbers.below(60)).unwrap());
+        }
         _ => {
             let value = vec![b'v'; usize::try_from(numbers.below(300)).unwrap()];
+            let id = lease(numbers);
             let request = PutRequest {
                 key: Bytes::from(key),
                 value: Bytes::from(value),
+                lease: if state.leases().contains(id) { id } else { 0 },
                 ..Default::default()
             };
             state.put(&request).unwrap();
@@ -73,6 +93,7 @@ pub(crate) fn assert_same(loaded: &State, meta: &BackendMeta, state: &State, ind
         revision: state.revision(),
         compact_revision: state.compact_revision(),
         compact_finished: state.compact_finished(),
+        leases: state.leases().len() as u64,
         ..meta_at(index)
     };
     assert_eq!(*meta, expected);
@@ -84,4 +105,5 @@ pub(crate) fn same_records(one: &State, other: &State) -> bool {
         && one.compact_revision() == other.compact_revision()
         && one.compact_finished() == other.compact_finished()
         && one.records_from(0).eq(other.records_from(0))
+        && one.leases().hash() == other.leases().hash()
 }

@@ -19,6 +19,7 @@ use crate::host::{BoxFuture, Disk, Host, Listener, Moment, Stream, TaskHandle};
 
 mod disk;
 mod net;
+mod process;
 
 pub use disk::OsDisk;
 
@@ -121,6 +122,10 @@ impl Host for OsHost {
 
     fn boot_id(&self) -> String {
         self.boot_id.clone()
+    }
+
+    fn process_usage(&self) -> Option<crate::host::ProcessUsage> {
+        process::usage()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use im::OrdSet;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -181,13 +180,10 @@ impl Pair {
             Step::Restart => {
                 // What was not committed comes back from the log; here, commit first.
                 self.commit();
-                let leases = self.state.known_leases.clone();
                 self.state = self.state.reloaded();
-                self.state.set_known_leases(leases);
             }
             Step::Leases(leases) => {
-                self.state
-                    .set_known_leases(leases.iter().copied().collect::<OrdSet<i64>>());
+                self.state.set_known_leases(&leases);
                 self.model.leases = leases;
             }
         }

@@ -6,6 +6,7 @@ mod compaction;
 mod differential;
 mod hash_rules;
 mod large;
+mod lease_rules;
 mod model;
 mod range_rules;
 mod txn_rules;
@@ -124,9 +125,23 @@ impl State {
             let name = RevisionKey::decode(&record.revision_key().encode()).unwrap();
             restore.push(Record::decode(name, &value).unwrap()).unwrap();
         }
+        for lease in self.leases.iter() {
+            restore.push_lease(&lease.to_wire()).unwrap();
+        }
         restore
             .finish(self.revision, self.compact_revision, self.compact_finished)
             .unwrap()
+    }
+
+    /// Lets puts name these leases and no others.
+    pub(crate) fn set_known_leases(&mut self, ids: &[i64]) {
+        let mut leases = crate::lease::Leases::default();
+        for id in ids {
+            if !leases.contains(*id) {
+                leases.grant(*id, 10, 1).unwrap();
+            }
+        }
+        self.leases = leases;
     }
 
     /// The names of all records held.
@@ -147,6 +162,13 @@ impl State {
         by_key.sort();
         let by_revision: Vec<Revision> = self.records.keys().copied().collect();
         assert_eq!(by_key, by_revision);
+        let live = self.keys.values().filter_map(|history| history.newest());
+        let mut attached: Vec<(i64, Bytes)> = live
+            .filter(|record| record.kv.lease != 0)
+            .map(|record| (record.kv.lease, record.kv.key.clone()))
+            .collect();
+        attached.sort();
+        assert!(self.attached.iter().eq(&attached));
     }
 }
 
@@ -187,6 +209,12 @@ fn errors_have_etcds_texts_and_codes() {
             Error::LeaseNotFound,
             5,
             "etcdserver: requested lease not found",
+        ),
+        (Error::LeaseExists, 9, "etcdserver: lease already exists"),
+        (
+            Error::LeaseTtlTooLarge,
+            11,
+            "etcdserver: too large lease TTL",
         ),
     ];
     assert_eq!(expected.map(|(error, ..)| error), Error::ALL);

@@ -107,7 +107,7 @@ fn ignoring_value_or_lease_needs_a_key() {
     assert_eq!(state.put(&keep_lease), Err(Error::KeyNotFound));
     assert_eq!(state.revision(), 1);
 
-    state.set_known_leases(im::OrdSet::unit(-5));
+    state.set_known_leases(&[-5]);
     let with_lease = PutRequest {
         lease: -5,
         ..put("a", "old")

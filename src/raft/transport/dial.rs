@@ -10,22 +10,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb::{PeerBatch, PeerHello, RaftMessage};
 use crate::host::{Host, HostExt, Moment, Stream};
+use crate::metrics::PeerMetrics;
 
 use super::frame::{self, Reader};
 use super::{
-    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO, PEER_TIMEOUT,
-    PROTOCOL, PeerAddress,
+    ACKNOWLEDGE_EVERY, CHANNEL_RAFT, Contacts, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
+    PEER_TIMEOUT, PROTOCOL, PeerAddress,
 };
-use crate::raft::Input;
+use crate::raft::{Input, Latest};
+use crate::server::Published;
 
 /// Pauses between attempts to connect.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// The most URLs of its own that a member tells.
+const MAX_URLS: usize = 8;
 /// Bytes after which a frame is closed; a single message may be larger.
 const COALESCE_BYTES: usize = 1 << 20;
 
@@ -35,6 +40,41 @@ pub struct Dialler {
     pub identity: Identity,
     pub peer: PeerAddress,
     pub inputs: mpsc::Sender<Input>,
+    pub contacts: Arc<Contacts>,
+    pub counts: Counts,
+    pub latest: Latest,
+}
+
+/// A peer refuses this member because the cluster has removed it.
+#[derive(Debug, thiserror::Error)]
+#[error("this member was removed from the cluster")]
+struct RemovedHere;
+
+fn is_removal(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<RemovedHere>())
+}
+
+/// What is counted of one peer.
+pub struct Counts {
+    sent_bytes: IntCounter,
+    pub failures: IntCounter,
+    active: IntGauge,
+}
+
+impl Counts {
+    pub fn new(metrics: &PeerMetrics, own: Identity, peer: u64) -> Counts {
+        let (own, peer) = (format!("{:x}", own.member_id), format!("{peer:x}"));
+        let to = [peer.as_str()];
+        Counts {
+            sent_bytes: metrics.sent_bytes.with_label_values(&to),
+            failures: metrics.sent_failures.with_label_values(&to),
+            active: metrics
+                .active
+                .with_label_values(&[own.as_str(), peer.as_str()]),
+        }
+    }
 }
 
 type Halves = (
@@ -51,21 +91,34 @@ impl Dialler {
         loop {
             let address = &self.peer.addresses[attempt % self.peer.addresses.len()];
             attempt += 1;
-            match open(&self.host, self.identity, peer, address, CHANNEL_RAFT).await {
+            let urls = own_urls(&(self.latest)(), self.identity);
+            match open(&self.host, self.identity, urls, peer, address, CHANNEL_RAFT).await {
                 Ok(connection) => {
                     pause = RETRY_MIN;
                     tracing::info!(peer = format_args!("{peer:x}"), address, "peer connected");
-                    match self.forward(connection, &mut messages).await {
+                    self.contacts.connected(peer, self.host.now());
+                    self.counts.active.set(1);
+                    let ended = self.forward(connection, &mut messages).await;
+                    self.counts.active.set(0);
+                    if !messages.is_closed() {
+                        self.contacts.lost(peer);
+                    }
+                    match ended {
                         Ok(()) => return,
                         Err(error) => {
                             tracing::info!(peer = format_args!("{peer:x}"), %error, "peer lost");
                         }
                     }
                 }
+                Err(error) if is_removal(&error) && !messages.is_closed() => {
+                    let _ = self.inputs.send(Input::Removed).await;
+                    return;
+                }
                 Err(error) => {
                     tracing::debug!(peer = format_args!("{peer:x}"), address, %error, "no peer");
                 }
             }
+            self.counts.failures.inc();
             let _ = self.inputs.send(Input::Unreachable(peer)).await;
             self.host.sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
@@ -117,6 +170,7 @@ impl Dialler {
                 Some(result) => result?,
                 None => return Err(io::ErrorKind::TimedOut.into()),
             }
+            self.counts.sent_bytes.inc_by(buffer.len() as u64);
         }
     }
 }
@@ -156,10 +210,18 @@ fn approximate_size(message: &RaftMessage) -> usize {
     64 + message.context.len() + entries.map(|entry| entry.data.len() + 32).sum::<usize>()
 }
 
+/// Where this member is, for a peer that does not know it yet.
+pub fn own_urls(published: &Published, identity: Identity) -> Vec<String> {
+    let own = published.members.get(identity.member_id);
+    let urls = own.into_iter().flat_map(|own| &own.peer_urls);
+    urls.take(MAX_URLS).cloned().collect()
+}
+
 /// Connects to a peer and shakes hands for `channel`.
 pub async fn open(
     host: &Arc<dyn Host>,
     identity: Identity,
+    urls: Vec<String>,
     peer: u64,
     address: &str,
     channel: u32,
@@ -174,7 +236,8 @@ pub async fn open(
             from_member: identity.member_id,
             to_member: peer,
             channel,
-            refusal: String::new(),
+            peer_urls: urls,
+            ..Default::default()
         };
         frame::write(&mut write, &hello).await?;
         let answer: PeerHello = reader.next(MAX_HELLO).await?;
@@ -185,10 +248,10 @@ pub async fn open(
                 reason = answer.refusal,
                 "peer refuses this member"
             );
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                answer.refusal,
-            ));
+            return Err(match answer.removed {
+                true => io::Error::other(RemovedHere),
+                false => io::Error::new(io::ErrorKind::ConnectionRefused, answer.refusal),
+            });
         }
         Ok((reader, write))
     };

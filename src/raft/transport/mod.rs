@@ -8,8 +8,11 @@
 //! their own, so that they never delay a heartbeat.
 
 mod accept;
+mod ask;
+mod calls;
 mod dial;
 mod frame;
+mod peers;
 mod snapshots;
 
 use std::collections::BTreeMap;
@@ -21,10 +24,17 @@ use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb;
 use crate::host::{Host, Listener, TaskHandle};
+use crate::metrics::Metrics;
+use crate::server::Members;
 
-use super::Input;
 use super::convert::message_to_wire;
+use super::{Input, Latest};
 
+pub use ask::{AskError, Told, ask_members};
+pub use calls::{Answering, Calls};
+pub use peers::Contacts;
+pub use peers::PeerAddress;
+use peers::Peers;
 pub use snapshots::SnapshotStore;
 
 /// Version of the peer protocol, first thing in every handshake.
@@ -33,6 +43,10 @@ const PROTOCOL: u32 = 1;
 const CHANNEL_RAFT: u32 = 0;
 /// Channel number of a snapshot in [`vetcdpb::PeerHello`].
 const CHANNEL_SNAPSHOT: u32 = 1;
+/// Channel number of calls in [`vetcdpb::PeerHello`].
+const CHANNEL_CALLS: u32 = 2;
+/// Channel number of the question who the members are in [`vetcdpb::PeerHello`].
+const CHANNEL_MEMBERS: u32 = 3;
 /// How many batches wait for one peer before they are dropped.
 const QUEUE_BATCHES: usize = 256;
 /// Limit for connecting and shaking hands.
@@ -45,7 +59,7 @@ const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(500);
 const MAX_HELLO: usize = 4 << 10;
 
 /// Who this member is; both sides of a connection must agree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster's ID.
     pub cluster_id: u64,
@@ -53,13 +67,12 @@ pub struct Identity {
     pub member_id: u64,
 }
 
-/// A peer and where to reach it.
-#[derive(Clone, Debug)]
-pub struct PeerAddress {
-    /// The peer's member ID.
-    pub member_id: u64,
-    /// Its addresses (`host:port`), tried in turn.
-    pub addresses: Vec<String>,
+/// Where a transport takes what it sends from.
+pub struct Sources {
+    /// Snapshots to send, and where received ones go.
+    pub snapshots: Arc<SnapshotStore>,
+    /// The newest applied state.
+    pub latest: Latest,
 }
 
 /// Sends raft messages to the other members.
@@ -68,59 +81,74 @@ pub struct Transport {
     identity: Identity,
     inputs: mpsc::Sender<Input>,
     snapshots: Arc<SnapshotStore>,
-    peers: BTreeMap<u64, Peer>,
+    /// Who may connect; shared with the acceptors.
+    book: Arc<accept::Book>,
+    peers: Peers,
     tasks: Vec<TaskHandle>,
 }
 
-struct Peer {
-    address: PeerAddress,
-    queue: mpsc::Sender<Vec<vetcdpb::RaftMessage>>,
-}
-
 impl Transport {
-    /// Starts dialling `peers` and accepting from them on `listeners`; what arrives goes to `inputs`.
+    /// Starts dialling the other `members` and accepting from them on `listeners`; what arrives
+    /// goes to `inputs`.
     pub fn start(
         host: Arc<dyn Host>,
         identity: Identity,
-        peers: Vec<PeerAddress>,
+        members: &Members,
+        sources: Sources,
         listeners: Vec<Box<dyn Listener>>,
-        snapshots: Arc<SnapshotStore>,
+        calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
+        metrics: Arc<Metrics>,
     ) -> Transport {
-        let known: Arc<[u64]> = peers.iter().map(|peer| peer.member_id).collect();
+        let book = Arc::new(accept::Book::default());
         let mut tasks = Vec::new();
         for listener in listeners {
             let acceptor = accept::Acceptor::new(
                 host.clone(),
                 identity,
-                known.clone(),
-                snapshots.clone(),
+                book.clone(),
+                &sources,
+                calls.clone(),
                 inputs.clone(),
+                metrics.clone(),
             );
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
         }
-        let peers = peers
-            .into_iter()
-            .map(|address| {
-                let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
-                let dialler = dial::Dialler {
-                    host: host.clone(),
-                    identity,
-                    peer: address.clone(),
-                    inputs: inputs.clone(),
-                };
-                host.spawn("peer-send", Box::pin(dialler.run(messages)));
-                (address.member_id, Peer { address, queue })
-            })
-            .collect();
-        Transport {
+        let mut transport = Transport {
+            peers: Peers::new(
+                host.clone(),
+                identity,
+                inputs.clone(),
+                sources.latest,
+                metrics,
+            ),
             host,
             identity,
             inputs,
-            snapshots,
-            peers,
+            snapshots: sources.snapshots,
+            book,
             tasks,
+        };
+        transport.set_members(members);
+        transport
+    }
+
+    /// Talks to these members from now on, and to no others.
+    pub fn set_members(&mut self, members: &Members) {
+        self.book.set(members);
+        self.peers.set(members);
+    }
+
+    /// Talks to a member that this one has yet to hear of, too.
+    pub fn add_stranger(&mut self, member: &vetcdpb::ClusterMember) {
+        if !self.book.was_removed(member.id) {
+            self.peers.add_stranger(member);
         }
+    }
+
+    /// Since when there are connections to the peers.
+    pub fn contacts(&self) -> Arc<Contacts> {
+        self.peers.contacts()
     }
 
     /// The tasks to end when the member stops: they hold the listeners.
@@ -142,11 +170,7 @@ impl Transport {
             }
         }
         for (to, batch) in batches {
-            let sent = match self.peers.get(&to) {
-                Some(peer) => peer.queue.try_send(batch).is_ok(),
-                None => false,
-            };
-            if !sent {
+            if !self.peers.send(to, batch) {
                 unreachable.push(to);
             }
         }
@@ -156,11 +180,11 @@ impl Transport {
     fn send_snapshot(&self, message: &Message) {
         let to = message.to;
         let inputs = self.inputs.clone();
-        let sending = self.peers.get(&to).map(|peer| {
+        let sending = self.peers.address(to).map(|address| {
             snapshots::send(
                 self.host.clone(),
                 self.identity,
-                peer.address.clone(),
+                address,
                 message_to_wire(message),
                 self.snapshots.clone(),
             )

@@ -89,8 +89,10 @@ pub async fn send(
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     };
     let address = &peer.addresses[0];
-    let (mut answers, mut stream) =
-        dial::open(&host, identity, peer.member_id, address, CHANNEL_SNAPSHOT).await?;
+    let urls = dial::own_urls(&published, identity);
+    let channel = CHANNEL_SNAPSHOT;
+    let opening = dial::open(&host, identity, urls, peer.member_id, address, channel);
+    let (mut answers, mut stream) = opening.await?;
     let mut buffer = BytesMut::new();
     let offer = SnapshotOffer {
         message: Some(message),

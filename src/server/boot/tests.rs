@@ -21,6 +21,8 @@ fn options(home: &Path) -> Options {
         },
         identity_is_binding: true,
         members: Members::from_wire([member]),
+        joins: false,
+        force_new_cluster: false,
         wal_sync: wal::SyncPolicy::Always,
         wal_options: wal::Options::default(),
         boot_id: "1".into(),

@@ -7,6 +7,7 @@ mod basics;
 mod crash;
 mod damage;
 mod disk;
+mod fuzz;
 mod model;
 mod random;
 mod reserved;

@@ -1,0 +1,518 @@
+//! Watches: what they show is what was written, in order, once, whole, and all of it.
+//!
+//! | Guarantee | What would break it |
+//! |---|---|
+//! | created first | an event before the watch is said to be there, or after its end |
+//! | filter | a key, a kind or a revision that was not asked for |
+//! | ordered | an event older than one already shown |
+//! | unique | the same event twice |
+//! | atomic | one revision in two responses that are no fragments of one |
+//! | reliable | a revision left out, or a part of it |
+//! | resumable | the same, between the start revision and the first event |
+//! | bookmarkable | an event at or below a revision that a header or a progress answer had passed |
+//! | true | an event of what nobody wrote, or wrote later, or that the store tells otherwise |
+//! | previous value | not what the key held, or missing without a compaction |
+//! | agreement | two watches that are shown different things for one key and revision |
+//! | cancelled rightly | an end that neither the client nor a compaction caused |
+//! | caught up | a watch that has not seen everything when all has been quiet for long |
+//!
+//! The evidence is what members recorded in the end ([`KnownOrder`]) and, where they have compacted
+//! it, the answers to clients' writes. Revisions that neither tells of (a write of unknown outcome,
+//! compacted since) are not judged for completeness, and counted. After a loss that the setting
+//! permits the store starts a second line of revisions: then a watch is judged against evidence
+//! only if the whole of it, and the evidence, lies between two power losses.
+
+mod evidence;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Counterexample, KnownOrder, Record, Verdict};
+use crate::history::{
+    History, KeyValue, Nanoseconds, News, Watch, WatchEvent, WatchResponse, display_seconds,
+};
+use evidence::{Epochs, Evidence, Writers};
+
+const GUARANTEE: &str = "watch";
+
+/// What is known beside the history.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The members' own record of revisions.
+    pub known_order: Option<&'a KnownOrder>,
+    /// When power losses may have taken acknowledged writes.
+    pub losses: &'a [Nanoseconds],
+    /// All was quiet and healthy from long before to well after this time: watches opened by then
+    /// and still open must have seen everything. `None` when that cannot be said.
+    pub settled: Option<Nanoseconds>,
+}
+
+/// How much was judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Statistics {
+    /// Watches.
+    pub watches: u64,
+    /// Those that went on from another.
+    pub resumed: u64,
+    /// Events.
+    pub events: u64,
+    /// Progress answers and notices.
+    pub progress: u64,
+    /// Watches that a compaction cancelled.
+    pub compacted: u64,
+    /// Watches judged without evidence, because a permitted loss lies within them.
+    pub across_losses: u64,
+    /// Revisions shown to a watch of which there is no complete evidence.
+    pub revisions_not_checked: u64,
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            watches,
+            resumed,
+            events,
+            progress,
+            compacted,
+            across_losses,
+            revisions_not_checked,
+        } = self;
+        write!(
+            f,
+            "{watches} watches ({resumed} resumed, {compacted} compacted) were shown {events} events \
+             and {progress} progress answers"
+        )?;
+        if *across_losses > 0 {
+            write!(f, "; {across_losses} across a permitted loss")?;
+        }
+        if *revisions_not_checked > 0 {
+            write!(f, "; {revisions_not_checked} revisions without evidence")?;
+        }
+        Ok(())
+    }
+}
+
+/// Judges every watch of a history.
+pub fn check(history: &History, options: &Options<'_>) -> Verdict<Statistics> {
+    let mut statistics = Statistics::default();
+    let mut agreement = Agreement::default();
+    let epochs = Epochs::new(history, options);
+    let writers = Writers::new(history);
+    for watch in &history.watches {
+        statistics.watches += 1;
+        statistics.resumed += u64::from(watch.resumes.is_some());
+        let epoch = epochs.of(watch);
+        statistics.across_losses += u64::from(epoch.is_none());
+        let mut judge = Judge {
+            watch,
+            writers: &writers,
+            evidence: epoch.map(|epoch| &epochs.evidence[epoch]),
+            statistics: &mut statistics,
+            created: false,
+            over: false,
+            passed: None,
+            shown: None,
+            bookmark: 0,
+            part: Vec::new(),
+        };
+        let mut judged = watch.responses.iter().try_for_each(|r| judge.response(r));
+        if judged.is_ok() && options.settled.is_some_and(|at| watch.opened <= at) {
+            judged = judge.caught_up(&epochs);
+        }
+        if judged.is_ok()
+            && let Some(epoch) = epoch
+        {
+            judged = agreement.add(watch, epoch);
+        }
+        if let Err(counterexample) = judged {
+            return Verdict::Violation(counterexample);
+        }
+    }
+    Verdict::Ok(statistics)
+}
+
+type Judged = Result<(), Box<Counterexample>>;
+
+/// Judges one watch, response by response.
+struct Judge<'a> {
+    watch: &'a Watch,
+    writers: &'a Writers,
+    /// `None` where a loss lies within the watch.
+    evidence: Option<&'a Evidence>,
+    statistics: &'a mut Statistics,
+    created: bool,
+    over: bool,
+    /// Everything up to here has been shown; `None` while it is not known where the watch starts.
+    passed: Option<i64>,
+    /// The revision of the last event.
+    shown: Option<i64>,
+    /// The highest revision that a header has shown.
+    bookmark: i64,
+    /// The events of the fragments so far.
+    part: Vec<&'a WatchEvent>,
+}
+
+impl<'a> Judge<'a> {
+    fn wrong(&self, guarantee: &str, what: impl fmt::Display) -> Box<Counterexample> {
+        let summary = format!("{guarantee}: {what}");
+        Box::new(Counterexample::new(GUARANTEE, summary).because(self.watch.to_string()))
+    }
+
+    fn response(&mut self, response: &'a WatchResponse) -> Judged {
+        let at = display_seconds(response.at);
+        if self.over {
+            return Err(self.wrong("created first", format!("a response at {at} after the end")));
+        }
+        if let News::Ended(_) = response.news {
+            self.over = true;
+            return Ok(());
+        }
+        let refused = matches!(&response.news, News::Cancelled { .. });
+        if !self.created && !refused && response.news != News::Created {
+            let what = format!("a response at {at} before the watch is said to be there");
+            return Err(self.wrong("created first", what));
+        }
+        let possible = self.writers.revision_max(response.at);
+        if response.revision > possible {
+            let what = format!(
+                "a header at {at} shows revision {}, when at most {possible} can have been reached",
+                response.revision
+            );
+            return Err(self.wrong("true", what));
+        }
+        match &response.news {
+            News::Created => self.create(response),
+            News::Events { events, more } => self.events(response, events, *more),
+            News::Progress => self.progress(response),
+            News::Cancelled { compacted, .. } => self.cancel(response, *compacted),
+            News::Ended(_) => Ok(()),
+        }
+    }
+
+    fn create(&mut self, response: &WatchResponse) -> Judged {
+        if self.created {
+            return Err(self.wrong("created first", "the watch is created twice"));
+        }
+        self.created = true;
+        self.passed = Some(match self.watch.start {
+            0 => response.revision,
+            start => start - 1,
+        });
+        Ok(())
+    }
+
+    fn events(
+        &mut self,
+        response: &'a WatchResponse,
+        events: &'a [WatchEvent],
+        more: bool,
+    ) -> Judged {
+        self.statistics.events += events.len() as u64;
+        for event in events {
+            self.event(response, event)?;
+        }
+        self.part.extend(events);
+        if more {
+            if !self.watch.fragment {
+                return Err(self.wrong("atomic", "a fragment that was not asked for"));
+            }
+            return Ok(());
+        }
+        let whole = std::mem::take(&mut self.part);
+        self.whole(&whole)?;
+        let last = whole.last().map_or(0, |event| event.revision());
+        if response.revision < last {
+            let what = format!(
+                "a header shows revision {} with an event of {last}",
+                response.revision
+            );
+            return Err(self.wrong("bookmarkable", what));
+        }
+        self.bookmark = self.bookmark.max(response.revision);
+        Ok(())
+    }
+
+    /// What holds for every event, whatever stands around it.
+    fn event(&mut self, response: &WatchResponse, event: &WatchEvent) -> Judged {
+        let revision = event.revision();
+        if !self.watch.wants(&event.kv.key, event.deleted) {
+            return Err(self.wrong("filter", format!("the {event} was not asked for")));
+        }
+        if revision < self.watch.start {
+            let what = format!("the {event} is older than the start");
+            return Err(self.wrong("filter", what));
+        }
+        if revision <= self.bookmark {
+            let what = format!("the {event} follows a header of revision {}", self.bookmark);
+            return Err(self.wrong("bookmarkable", what));
+        }
+        if revision > self.writers.revision_max(response.at) {
+            let what = format!("the {event} is at a revision that cannot have been reached");
+            return Err(self.wrong("true", what));
+        }
+        if !event.deleted {
+            let written = (event.kv.key.clone(), event.kv.value.clone());
+            match self.writers.puts.get(&written) {
+                None => return Err(self.wrong("true", format!("nobody asked for the {event}"))),
+                Some(invoked) if *invoked > response.at => {
+                    let (at, invoked) = (display_seconds(response.at), display_seconds(*invoked));
+                    let what = format!("the {event} came at {at} and was asked for at {invoked}");
+                    return Err(self.wrong("true", what));
+                }
+                Some(_) => {}
+            }
+        }
+        self.lineage(response, event)
+    }
+
+    /// The revisions and versions inside an event, and its previous value.
+    fn lineage(&mut self, response: &WatchResponse, event: &WatchEvent) -> Judged {
+        let (kv, revision) = (&event.kv, event.revision());
+        let first = kv.create_revision == revision;
+        let fits = match event.deleted {
+            true => (kv.create_revision, kv.version, kv.value.len()) == (0, 0, 0),
+            false => first == (kv.version == 1) && (1..=revision).contains(&kv.create_revision),
+        };
+        if !fits {
+            let what = format!("the {event} has version {} of {kv}", kv.version);
+            return Err(self.wrong("true", what));
+        }
+        let Some(previous) = &event.previous else {
+            let has_one = event.deleted || !first;
+            if self.watch.prev_kv && has_one && !self.writers.compacted(revision, response.at) {
+                let what = format!("the {event} lacks it, and nothing was compacted");
+                return Err(self.wrong("previous value", what));
+            }
+            return Ok(());
+        };
+        let continues = event.deleted
+            || (previous.version + 1 == kv.version
+                && previous.create_revision == kv.create_revision);
+        if !self.watch.prev_kv
+            || previous.key != kv.key
+            || previous.mod_revision >= revision
+            || !continues
+        {
+            let what = format!("the {event} cannot follow on it");
+            return Err(self.wrong("previous value", what));
+        }
+        self.previous(event, previous)
+    }
+
+    /// Whether the evidence allows that the key held `previous` just before the event.
+    fn previous(&self, event: &WatchEvent, previous: &KeyValue) -> Judged {
+        let Some(evidence) = self.evidence else {
+            return Ok(());
+        };
+        let key = &previous.key;
+        let between = evidence
+            .revisions
+            .range(previous.mod_revision..event.revision());
+        for (revision, changes) in between {
+            let here = *revision == previous.mod_revision;
+            let record = changes.records.iter().rfind(|record| record.key == *key);
+            let fits = match record {
+                Some(record) => here && record.value.as_ref() == Some(&previous.value),
+                None => !(here && changes.complete),
+            };
+            if !fits {
+                let what = format!("the {event} does not show what revision {revision} left");
+                return Err(self.wrong("previous value", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// A response that is complete, all its fragments together.
+    fn whole(&mut self, events: &[&WatchEvent]) -> Judged {
+        let mut seen = BTreeSet::new();
+        let mut last = self.shown;
+        let mut first_in_response = true;
+        for event in events {
+            let revision = event.revision();
+            if last.is_some_and(|last| revision < last) {
+                let what = format!("the {event} follows revision {}", last.unwrap_or_default());
+                return Err(self.wrong("ordered", what));
+            }
+            if !seen.insert((revision, event.kv.key.clone())) {
+                return Err(self.wrong("unique", format!("the {event} comes twice")));
+            }
+            if first_in_response && last == Some(revision) {
+                let what = format!("the {event} comes apart from the rest of its revision");
+                return Err(self.wrong("atomic", what));
+            }
+            first_in_response = false;
+            last = Some(revision);
+        }
+        let mut from = 0;
+        while from < events.len() {
+            let revision = events[from].revision();
+            let same = events[from..]
+                .iter()
+                .take_while(|e| e.revision() == revision);
+            let upto = from + same.count();
+            self.nothing_left_out(revision - 1)?;
+            self.revision(revision, &events[from..upto])?;
+            self.passed = Some(revision);
+            from = upto;
+        }
+        self.shown = last;
+        Ok(())
+    }
+
+    /// That no revision from where the watch stands up to `upto` had anything for it.
+    fn nothing_left_out(&self, upto: i64) -> Judged {
+        let (Some(evidence), Some(passed)) = (self.evidence, self.passed) else {
+            return Ok(());
+        };
+        if passed >= upto {
+            return Ok(());
+        }
+        let skipped = evidence.revisions.range(passed + 1..=upto);
+        for (revision, changes) in skipped {
+            let mut wanted = changes.records.iter().filter(|record| self.wants(record));
+            if let Some(record) = wanted.next() {
+                let name = match self.shown {
+                    None => "resumable",
+                    Some(_) => "reliable",
+                };
+                let key = crate::history::display_short(&record.key);
+                let what = format!(
+                    "revision {revision} changed {key} and is not shown, though the watch has \
+                     passed it, to {upto} or beyond"
+                );
+                return Err(self.wrong(name, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        self.watch.wants(&record.key, record.value.is_none())
+    }
+
+    /// That the events of one revision are those that were written.
+    fn revision(&mut self, revision: i64, events: &[&WatchEvent]) -> Judged {
+        let Some(evidence) = self.evidence else {
+            return Ok(());
+        };
+        let Some(changes) = evidence.revisions.get(&revision).filter(|c| c.complete) else {
+            self.statistics.revisions_not_checked += 1;
+            return Ok(());
+        };
+        let mut expected: Vec<Record> = changes.records.clone();
+        expected.retain(|record| self.wants(record));
+        let shown = events.iter().map(|event| Record {
+            key: event.kv.key.clone(),
+            value: (!event.deleted).then(|| event.kv.value.clone()),
+        });
+        let mut shown: Vec<Record> = shown.collect();
+        if !changes.ordered {
+            expected.sort();
+            shown.sort();
+        }
+        if expected == shown {
+            return Ok(());
+        }
+        let missing = expected.iter().any(|record| !shown.contains(record));
+        let foreign = shown.iter().any(|record| !expected.contains(record));
+        let (name, what) = match (missing, foreign) {
+            (true, false) => ("reliable", "only a part of its changes"),
+            (false, false) => ("ordered", "its changes in another order"),
+            _ => ("true", "what was not written"),
+        };
+        Err(self.wrong(name, format!("revision {revision} is shown with {what}")))
+    }
+
+    fn progress(&mut self, response: &WatchResponse) -> Judged {
+        self.statistics.progress += 1;
+        let revision = response.revision;
+        if !self.part.is_empty() {
+            return Err(self.wrong("atomic", "progress in the middle of fragments"));
+        }
+        if revision < self.bookmark || revision + 1 < self.watch.start {
+            let what = format!("progress goes back to {revision} from {}", self.bookmark);
+            return Err(self.wrong("bookmarkable", what));
+        }
+        self.nothing_left_out(revision)?;
+        self.passed = self.passed.max(Some(revision));
+        self.bookmark = self.bookmark.max(revision);
+        Ok(())
+    }
+
+    fn cancel(&mut self, response: &WatchResponse, compacted: i64) -> Judged {
+        self.over = true;
+        if self.watch.cancelled.is_some() {
+            return Ok(());
+        }
+        if compacted == 0 {
+            return Err(self.wrong("cancelled rightly", "nobody asked and nothing is compacted"));
+        }
+        self.statistics.compacted += 1;
+        let asked = self.writers.compactions.get(&compacted);
+        if asked.is_none_or(|asked| *asked > response.at) {
+            let what = format!("nobody asked to compact revision {compacted}");
+            return Err(self.wrong("cancelled rightly", what));
+        }
+        if let Some(passed) = self.passed
+            && compacted <= passed + 1
+        {
+            let what = format!(
+                "the compaction of {compacted} took nothing, everything up to {passed} was shown"
+            );
+            return Err(self.wrong("cancelled rightly", what));
+        }
+        Ok(())
+    }
+
+    /// That an open watch has seen everything.
+    fn caught_up(&self, epochs: &Epochs) -> Judged {
+        let Some(last) = epochs.last else {
+            return Ok(());
+        };
+        if self.over || self.watch.cancelled.is_some() || self.passed >= Some(last) {
+            return Ok(());
+        }
+        let what = match self.passed {
+            None => "the watch was never created".to_owned(),
+            Some(passed) => format!("the watch stands at revision {passed}, the store at {last}"),
+        };
+        Err(self.wrong("caught up", what))
+    }
+}
+
+/// What has been shown for each key and revision, by epoch, and by which watch first.
+#[derive(Default)]
+struct Agreement<'a> {
+    shown: BTreeMap<(usize, i64, Bytes), (&'a Watch, &'a WatchEvent)>,
+}
+
+impl<'a> Agreement<'a> {
+    fn add(&mut self, watch: &'a Watch, epoch: usize) -> Judged {
+        let events = watch.responses.iter().filter_map(|r| match &r.news {
+            News::Events { events, .. } => Some(events),
+            _ => None,
+        });
+        for event in events.flatten() {
+            let place = (epoch, event.revision(), event.kv.key.clone());
+            let (first, other) = *self.shown.entry(place).or_insert((watch, event));
+            let both = event.previous.as_ref().zip(other.previous.as_ref());
+            let same = event.deleted == other.deleted
+                && event.kv == other.kv
+                && both.is_none_or(|(one, another)| one == another);
+            if !same {
+                let summary = format!("agreement: the {event} is elsewhere the {other}");
+                let counterexample = Counterexample::new(GUARANTEE, summary)
+                    .because(watch.to_string())
+                    .because(first.to_string());
+                return Err(Box::new(counterexample));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The Election service: thin over [`Server`]'s elections.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tonic::{Request, Response, Status};
+
+use super::error::recipe_status;
+use super::proto::v3electionpb as pb;
+use super::proto::v3electionpb::election_server::Election;
+use crate::server::{ElectionError, Server};
+
+/// Serves Election from a [`Server`].
+#[derive(Clone)]
+pub struct ElectionService {
+    server: Arc<Server>,
+}
+
+impl ElectionService {
+    /// Serves `server`.
+    pub fn new(server: Arc<Server>) -> ElectionService {
+        ElectionService { server }
+    }
+}
+
+fn status(error: ElectionError) -> Status {
+    match error {
+        ElectionError::Request(error) => recipe_status(error),
+        // etcd gives its recipes' own errors no code.
+        error => Status::unknown(error.to_string()),
+    }
+}
+
+fn leader_key(leader: Option<pb::LeaderKey>) -> Result<pb::LeaderKey, Status> {
+    leader.ok_or_else(|| Status::unknown("\"leader\" field must be provided"))
+}
+
+#[tonic::async_trait]
+impl Election for ElectionService {
+    async fn campaign(
+        &self,
+        request: Request<pb::CampaignRequest>,
+    ) -> Result<Response<pb::CampaignResponse>, Status> {
+        let pb::CampaignRequest { name, lease, value } = request.into_inner();
+        let won = self.server.campaign(&name, lease, value).await;
+        let won = won.map_err(status)?;
+        Ok(Response::new(pb::CampaignResponse {
+            header: Some(self.server.header(won.revision)),
+            leader: Some(pb::LeaderKey {
+                name,
+                key: won.key,
+                rev: won.created,
+                lease: won.lease,
+            }),
+        }))
+    }
+
+    async fn proclaim(
+        &self,
+        request: Request<pb::ProclaimRequest>,
+    ) -> Result<Response<pb::ProclaimResponse>, Status> {
+        let request = request.into_inner();
+        let leader = leader_key(request.leader)?;
+        let proclaiming =
+            self.server
+                .proclaim(&leader.key, leader.rev, leader.lease, request.value);
+        let revision = proclaiming.await.map_err(status)?;
+        Ok(Response::new(pb::ProclaimResponse {
+            header: Some(self.server.header(revision)),
+        }))
+    }
+
+    async fn leader(
+        &self,
+        request: Request<pb::LeaderRequest>,
+    ) -> Result<Response<pb::LeaderResponse>, Status> {
+        let name = request.into_inner().name;
+        let (kv, revision) = self.server.elected(&name).await.map_err(status)?;
+        Ok(Response::new(pb::LeaderResponse {
+            header: Some(self.server.header(revision)),
+            kv: Some(kv),
+        }))
+    }
+
+    type ObserveStream = Pin<Box<dyn Stream<Item = Result<pb::LeaderResponse, Status>> + Send>>;
+
+    async fn observe(
+        &self,
+        request: Request<pb::LeaderRequest>,
+    ) -> Result<Response<Self::ObserveStream>, Status> {
+        let name = request.into_inner().name;
+        let observing = self.server.observe_election(&name);
+        let observation = observing.await.map_err(status)?;
+        let start = Some((self.server.clone(), observation));
+        let shown = futures::stream::unfold(start, async |state| {
+            let (server, mut observation) = state?;
+            match observation.next().await {
+                Ok((kv, revision)) => {
+                    let response = pb::LeaderResponse {
+                        header: Some(server.header(revision)),
+                        kv: Some(kv),
+                    };
+                    Some((Ok(response), Some((server, observation))))
+                }
+                Err(error) => Some((Err(status(error)), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(shown)))
+    }
+
+    async fn resign(
+        &self,
+        request: Request<pb::ResignRequest>,
+    ) -> Result<Response<pb::ResignResponse>, Status> {
+        let leader = leader_key(request.into_inner().leader)?;
+        let resigning = self.server.resign(&leader.key, leader.rev);
+        let revision = resigning.await.map_err(status)?;
+        Ok(Response::new(pb::ResignResponse {
+            header: Some(self.server.header(revision)),
+        }))
+    }
+}

@@ -1,0 +1,179 @@
+//! The cluster's and the store's upkeep: alarms, quota, defragmentation, moving the leader,
+//! downgrades.
+
+use tokio::sync::oneshot;
+
+use crate::api::proto::etcdserverpb as pb;
+use crate::api::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::api::proto::vetcdpb::log_request::Request;
+use crate::host::HostExt;
+use crate::raft::Role;
+
+use super::alarms;
+use super::refusal::Refusal;
+use super::{RequestError, Response, Server};
+
+/// Something to be done by the apply task, which alone owns the backend.
+pub enum Order {
+    /// Build the store's file anew. The answer says what went wrong, if anything did.
+    Defragment(oneshot::Sender<Result<(), String>>),
+}
+
+impl Server {
+    /// Lists, raises or disarms alarms.
+    ///
+    /// # Errors
+    /// An unclear outcome.
+    pub async fn alarm(
+        &self,
+        request: pb::AlarmRequest,
+    ) -> Result<Vec<pb::AlarmMember>, RequestError> {
+        if request.action() == AlarmAction::Get {
+            let published = self.linearizable().await?;
+            return Ok(published.alarms.of_kind(request.alarm()));
+        }
+        match self.propose(Request::Alarm(request)).await? {
+            Response::Alarms(alarms) => Ok(alarms),
+            _ => Err(RequestError::Stopped),
+        }
+    }
+
+    /// Refuses a request that would make the store grow beyond its quota, and raises the alarm.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`]: nothing was proposed.
+    pub async fn check_quota(&self, request: &Request) -> Result<(), RequestError> {
+        let cost = alarms::cost(request);
+        let (Some(quota), true) = (self.quota, cost > 0) else {
+            return Ok(());
+        };
+        if self.sizes.in_use() + cost < quota {
+            return Ok(());
+        }
+        let alarm = pb::AlarmRequest {
+            action: AlarmAction::Activate as i32,
+            member_id: self.identity.member_id,
+            alarm: pb::AlarmType::Nospace as i32,
+        };
+        let raised = self.serializable().alarms.clone();
+        if !raised.to_wire().contains(&pb::AlarmMember {
+            member_id: alarm.member_id,
+            alarm: alarm.alarm,
+        }) {
+            // Whether or not it is raised, this request is refused.
+            if let Err(error) = self.alarm(alarm).await {
+                tracing::warn!(%error, "cannot raise the alarm that the store is full");
+            }
+        }
+        Err(Refusal::NoSpace.into())
+    }
+
+    /// The most the store may hold (bytes); `None` without a limit.
+    pub fn quota(&self) -> Option<u64> {
+        self.quota
+    }
+
+    /// Builds the store's file anew, without the space that compaction has freed. Requests go on
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// What the disk says; the old file is then still in use.
+    pub async fn defragment(&self) -> Result<(), DefragmentError> {
+        let (answer, heard) = oneshot::channel();
+        self.counters.begin_defragmentation();
+        let done = match self.orders.send(Order::Defragment(answer)).await {
+            Ok(()) => heard.await.ok(),
+            Err(_) => None,
+        };
+        self.counters
+            .end_defragmentation(matches!(done, Some(Ok(()))));
+        match done {
+            Some(result) => result.map_err(DefragmentError::Failed),
+            None => Err(DefragmentError::Stopped),
+        }
+    }
+
+    /// Gives the leadership to member `to`, and waits until it has it.
+    ///
+    /// # Errors
+    /// This member does not lead, `to` cannot lead, or does not in time.
+    pub async fn move_leader(&self, to: u64) -> Result<(), Refusal> {
+        if self.raft.status().role != Role::Leader {
+            return Err(Refusal::NotLeader);
+        }
+        let members = self.serializable().members.clone();
+        if members.get(to).is_none_or(|member| member.is_learner) {
+            return Err(Refusal::BadTransferee);
+        }
+        self.raft.transfer_leadership(to).await;
+        let moving = async {
+            while self.raft.status().leader != to {
+                self.host.sleep(self.tick).await;
+            }
+        };
+        match self.host.timeout(self.timeout, moving).await {
+            Some(()) => {
+                self.counters.count_leader_move();
+                Ok(())
+            }
+            None => Err(Refusal::TransferTimeout),
+        }
+    }
+
+    /// Answers a request about downgrades: no earlier version could read this version's data, so
+    /// there is nothing to downgrade to and never a downgrade to cancel.
+    ///
+    /// # Errors
+    /// Always one.
+    pub async fn downgrade(&self, request: &pb::DowngradeRequest) -> Result<(), RequestError> {
+        use pb::downgrade_request::DowngradeAction;
+        match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Cancel) => {
+                self.linearizable().await?;
+                Err(Refusal::NoDowngrade.into())
+            }
+            Ok(DowngradeAction::Validate | DowngradeAction::Enable) => {
+                if !is_version(&request.version) {
+                    return Err(Refusal::DowngradeFormat.into());
+                }
+                self.linearizable().await?;
+                Err(Refusal::DowngradeTarget.into())
+            }
+            Err(_) => Err(Refusal::UnknownMethod.into()),
+        }
+    }
+}
+
+/// Why the store's file was not built anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DefragmentError {
+    /// The disk refused; the old file is still in use.
+    #[error("{0}")]
+    Failed(String),
+    /// The member is stopping.
+    #[error("etcdserver: server stopped")]
+    Stopped,
+}
+
+/// `MAJOR.MINOR` or `MAJOR.MINOR.PATCH`, perhaps with a suffix.
+fn is_version(text: &str) -> bool {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<&str> = core.split('.').collect();
+    let number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    (2..=3).contains(&parts.len()) && parts.iter().all(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for good in ["3.5", "3.5.0", "3.5.0-rc.1", "10.20.30+x"] {
+            assert!(is_version(good), "{good}");
+        }
+        for bad in ["", "3", "3.", "a.b", "3.5.0.1", "v3.5", "-3.5"] {
+            assert!(!is_version(bad), "{bad}");
+        }
+    }
+}

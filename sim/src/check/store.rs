@@ -79,7 +79,11 @@ impl Entry {
 
     fn is(&self, key: &Bytes, shown: &KeyValue, keys_only: bool) -> bool {
         // A server that answers keys alone from its index does not know the lease.
-        let lease = self.lease == shown.lease || (keys_only && shown.lease == 0);
+        let recorded = |shown: i64| shown != KeyValue::NOT_RECORDED;
+        let lease =
+            self.lease == shown.lease || !recorded(shown.lease) || (keys_only && shown.lease == 0);
+        let created =
+            self.create_revision == shown.create_revision || !recorded(shown.create_revision);
         let value = if keys_only {
             shown.value.is_empty()
         } else {
@@ -88,7 +92,7 @@ impl Entry {
         value
             && lease
             && self.mod_revision == shown.mod_revision
-            && self.create_revision == shown.create_revision
+            && created
             && self.version == shown.version
             && *key == shown.key
     }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::compare::Vary;
 use crate::explore::TraceLevel;
+use crate::history::read::{Format, Model};
 use crate::plan::{DefectChoice, SEED_MAX};
 use crate::scenario::parse_duration;
 
@@ -81,6 +82,15 @@ pub enum ReportFormat {
     Json,
     /// For pull requests
     Markdown,
+}
+
+/// How what is said about a history is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryReportFormat {
+    /// For people
+    Terminal,
+    /// For machines
+    Json,
 }
 
 /// Options that change scenarios.
@@ -199,8 +209,17 @@ pub struct CompareArgs {
 /// `check`
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The history: a file of JSON lines
+    /// The history: a file, or a report directory of etcd's robustness tests
     pub history: String,
+    /// How it is written down [default: found out]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// What the recorded system promises to be [default: found out]
+    #[arg(long, value_enum)]
+    pub model: Option<Model>,
+    /// What to print
+    #[arg(long, value_enum, default_value = "terminal")]
+    pub report: HistoryReportFormat,
 }
 
 /// `list`

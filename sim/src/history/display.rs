@@ -128,11 +128,12 @@ impl fmt::Display for KeyValue {
             version,
             ..
         } = self;
-        write!(
-            f,
-            " (mod {mod_revision}, create {create_revision}, version {version}"
-        )?;
-        if self.lease != 0 {
+        write!(f, " (mod {mod_revision}")?;
+        if *create_revision != KeyValue::NOT_RECORDED {
+            write!(f, ", create {create_revision}")?;
+        }
+        write!(f, ", version {version}")?;
+        if ![0, KeyValue::NOT_RECORDED].contains(&self.lease) {
             write!(f, ", lease {}", self.lease)?;
         }
         f.write_str(")")

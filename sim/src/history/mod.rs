@@ -8,13 +8,16 @@
 //! prove that the operation had no effect is [`Outcome::Unknown`], never [`Outcome::Failed`]. One
 //! trap among many: "database space exceeded" can be the answer to a write that was applied.
 //!
-//! [`lines`] reads and writes a history as one JSON object a line.
+//! [`lines`] reads and writes a history as one JSON object a line. [`mod@read`] reads what others
+//! recorded, and [`objects`] holds those histories that know no revisions.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 mod display;
 pub mod lines;
+pub mod objects;
+pub mod read;
 pub mod text;
 
 pub(crate) use display::{seconds as display_seconds, short as display_short};
@@ -327,6 +330,11 @@ pub enum FailureClass {
     LeaseNotFound,
     /// Any other refusal that proves that nothing was done.
     Rejected,
+}
+
+impl KeyValue {
+    /// Stands in `create_revision` and `lease` where a foreign recorder left them out: not judged.
+    pub const NOT_RECORDED: i64 = i64::MIN;
 }
 
 impl Operation {

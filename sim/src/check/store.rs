@@ -12,6 +12,7 @@ use im::OrdMap;
 use super::Record;
 use crate::history::{
     Body, Compare, DeleteBody, KeyValue, Operand, Put, Range, RangeBody, Relation, Request, Txn,
+    display_short,
 };
 
 /// What one key holds.
@@ -53,11 +54,13 @@ impl Mismatch {
         expected: Option<(&Bytes, &Entry)>,
         found: Option<&KeyValue>,
     ) -> Mismatch {
+        let key = expected.map(|(key, _)| key).or(found.map(|kv| &kv.key));
+        let key = key.map_or(String::new(), display_short);
         let expected = expected.map(|(key, entry)| entry.key_value(key));
         let text = |kv: Option<&KeyValue>| kv.map_or("nothing".to_owned(), ToString::to_string);
         let revision = |kv: Option<&KeyValue>| kv.map_or(0, |kv| kv.mod_revision);
         Mismatch {
-            what: what.to_owned(),
+            what: format!("{what} {key}"),
             expected: text(expected.as_ref()),
             found: text(found),
             revisions: [revision(expected.as_ref()), revision(found)],
@@ -130,7 +133,7 @@ pub(crate) fn judge(
             };
             if !same {
                 let expected = entry.filter(|_| put.prev_kv).map(|entry| (&put.key, entry));
-                return Err(Mismatch::of_key("the previous value", expected, shown));
+                return Err(Mismatch::of_key("the previous value of", expected, shown));
             }
             write(keys, put, context.revision);
             Ok(())
@@ -234,13 +237,13 @@ fn judge_content(keys: &Keys, range: &Range, body: &RangeBody) -> Result<(), Mis
         if count < shown_max {
             let shown = body.kvs.get(count);
             if !shown.is_some_and(|shown| entry.is(key, shown, range.keys_only)) {
-                return Err(Mismatch::of_key("a key", Some((key, entry)), shown));
+                return Err(Mismatch::of_key("the key", Some((key, entry)), shown));
             }
         }
         count += 1;
     }
     if let Some(extra) = body.kvs.get(count.min(shown_max)) {
-        return Err(Mismatch::of_key("a key", None, Some(extra)));
+        return Err(Mismatch::of_key("the key", None, Some(extra)));
     }
     if i64::try_from(count) != Ok(body.count) {
         return Err(Mismatch::new("the count", count, body.count));
@@ -266,11 +269,15 @@ fn judge_deleted(
     for (index, (key, entry)) in gone.iter().enumerate() {
         let shown = body.previous.get(index);
         if !shown.is_some_and(|shown| entry.is(key, shown, false)) {
-            return Err(Mismatch::of_key("a deleted key", Some((key, entry)), shown));
+            return Err(Mismatch::of_key(
+                "the deleted key",
+                Some((key, entry)),
+                shown,
+            ));
         }
     }
     match body.previous.get(gone.len()) {
-        Some(extra) => Err(Mismatch::of_key("a deleted key", None, Some(extra))),
+        Some(extra) => Err(Mismatch::of_key("the deleted key", None, Some(extra))),
         None => Ok(()),
     }
 }

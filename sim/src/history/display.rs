@@ -86,6 +86,11 @@ impl fmt::Display for Request {
             Request::Delete(delete) => {
                 write!(f, "delete {}", span(&delete.key, &delete.range_end))
             }
+            Request::Txn(txn) if txn.compare.is_empty() && txn.otherwise.is_empty() => {
+                f.write_str("txn {")?;
+                list(f, &txn.then, "; ")?;
+                f.write_str("}")
+            }
             Request::Txn(txn) => {
                 f.write_str("txn if ")?;
                 list(f, &txn.compare, " and ")?;

@@ -10,6 +10,7 @@ mod comparison;
 mod find;
 mod learn;
 mod progress;
+mod record;
 mod replay;
 mod run;
 
@@ -171,6 +172,7 @@ pub fn execute(
         Command::Verify(args) => replay::verify(&args, environment, engine, streams),
         Command::Compare(args) => comparison::compare(&args, environment, engine, streams),
         Command::Check(args) => check::check(&args, environment, engine, streams),
+        Command::Record(args) => record::record(&args, environment, engine, streams),
         Command::List(args) => learn::list(&args, environment, engine, streams),
         Command::Explain(args) => learn::explain(&args, environment, engine, streams),
         Command::Schema => learn::schema(engine, streams),

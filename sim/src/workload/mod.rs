@@ -7,9 +7,11 @@
 mod compact;
 mod convert;
 mod kv;
+mod rebase;
 mod recorder;
 
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;
+pub use rebase::Rebase;
 pub use recorder::{Recorder, Session};

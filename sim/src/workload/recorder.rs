@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use vetcd::client::{CallError, Client};
 
+use super::Rebase;
 use super::convert::{self, Misfit};
 use crate::history::{Body, History, Operation, Outcome, Request};
 
@@ -13,6 +14,7 @@ pub struct Recorder {
     book: Arc<Mutex<Book>>,
     now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     note: Arc<dyn Fn(&Operation) + Send + Sync>,
+    rebase: Option<Rebase>,
 }
 
 #[derive(Default)]
@@ -32,6 +34,15 @@ impl Recorder {
             book: Arc::default(),
             now_ns: Arc::new(now_ns),
             note: Arc::new(note),
+            rebase: None,
+        }
+    }
+
+    /// A recorder of work in a corner of a store that is in use.
+    pub fn rebased(self, rebase: Rebase) -> Recorder {
+        Recorder {
+            rebase: Some(rebase),
+            ..self
         }
     }
 
@@ -123,7 +134,13 @@ impl Session {
         let member = self.members.iter().find(|(address, _)| address == endpoint);
         let member = member.map(|(_, number)| *number);
         let position = self.recorder.invoke(self.client, member, request);
-        let outcome = send(client, request).await;
+        let outcome = match &self.recorder.rebase {
+            None => send(client, request).await,
+            Some(rebase) => {
+                let outcome = send(client, &rebase.request(request)).await;
+                outcome.map(|outcome| rebase.outcome(request, outcome))
+            }
+        };
         self.recorder.finish(position, outcome)
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::GUARANTEE;
 use super::search::{End, Search};
 use crate::check::{Counterexample, core};
@@ -16,6 +18,29 @@ use crate::history::{display_seconds, display_short};
 const STEPS_MAX: u64 = 20_000;
 /// How many values a read may be offered to find out what it should have found.
 const OFFERS_MAX: usize = 32;
+
+/// A read that found what nobody can have written, where values are written as a whole.
+pub(super) fn from_nowhere(initial: &Value, part: &[&ObjectOperation]) -> Option<Counterexample> {
+    let mut written: BTreeSet<(&Bytes, &Value)> = BTreeSet::new();
+    for access in part.iter().flat_map(|operation| &operation.accesses) {
+        match access {
+            Access::Append(..) => return None,
+            Access::Write(key, value) | Access::Swap(key, [_, value], _) => {
+                written.insert((key, value));
+            }
+            Access::Read(..) => {}
+        }
+    }
+    let lies = |access: &Access| match access {
+        Access::Read(key, Some(found)) => found != initial && !written.contains(&(key, found)),
+        _ => false,
+    };
+    let known = part.iter().filter(|operation| !operation.is_unknown());
+    let liar = known
+        .filter(|o| o.accesses.iter().any(lies))
+        .min_by_key(|o| o.returned)?;
+    Some(describe(initial, part, &[liar]))
+}
 
 /// Explains why no order of `part` exists.
 pub(super) fn conflict(initial: &Value, part: &[&ObjectOperation]) -> Counterexample {
@@ -50,6 +75,22 @@ fn impossible(initial: &Value, part: &[&ObjectOperation], certain: &[&ObjectOper
 }
 
 fn relax(part: &[&ObjectOperation], certain: &[&ObjectOperation]) -> Vec<ObjectOperation> {
+    let accesses = || part.iter().flat_map(|operation| &operation.accesses);
+    let plain = accesses().all(|a| matches!(a, Access::Read(..) | Access::Write(..)));
+    let found: BTreeSet<(&Bytes, &Value)> = certain
+        .iter()
+        .flat_map(|operation| &operation.accesses)
+        .filter_map(|access| match access {
+            Access::Read(key, Some(found)) => Some((key, found)),
+            _ => None,
+        })
+        .collect();
+    // What nobody finds might as well not be written, unless a swap fails because of it.
+    let matters = |access: &Access| match access {
+        Access::Write(key, value) => !plain || found.contains(&(key, value)),
+        Access::Read(..) => false,
+        Access::Append(..) | Access::Swap(..) => true,
+    };
     let ids: BTreeSet<u64> = certain.iter().map(|operation| operation.id).collect();
     let end = certain
         .iter()
@@ -59,14 +100,23 @@ fn relax(part: &[&ObjectOperation], certain: &[&ObjectOperation]) -> Vec<ObjectO
     for operation in part {
         if ids.contains(&operation.id) {
             relaxed.push((*operation).clone());
-        } else if !operation.is_read() && Some(operation.invoked) <= end {
-            relaxed.push(ObjectOperation {
-                returned: None,
-                ..(*operation).clone()
-            });
+        } else if operation.accesses.iter().any(matters) && Some(operation.invoked) <= end {
+            relaxed.push(uncertain(operation));
         }
     }
     relaxed
+}
+
+/// The same operation, had nobody heard of it again.
+fn uncertain(operation: &ObjectOperation) -> ObjectOperation {
+    let mut operation = operation.clone();
+    operation.returned = None;
+    for access in &mut operation.accesses {
+        if let Access::Swap(_, _, swapped) = access {
+            *swapped = None;
+        }
+    }
+    operation
 }
 
 fn describe(
@@ -123,7 +173,7 @@ fn who_wrote(
     initial: &Value,
     part: &[&ObjectOperation],
     id: u64,
-    key: &bytes::Bytes,
+    key: &Bytes,
     value: &Value,
 ) -> Option<String> {
     if value == initial {

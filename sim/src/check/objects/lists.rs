@@ -8,17 +8,17 @@
 //! any order. An operation of unknown outcome happened exactly if somebody saw something of it;
 //! otherwise leaving it out disturbs nobody.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::GUARANTEE;
 use crate::check::{Counterexample, Verdict};
+use crate::history::display_short;
 use crate::history::objects::{Access, ObjectHistory, ObjectOperation, Value};
-use crate::history::{display_seconds, display_short};
 
-/// How many operations on cycles are tried as the start of the shortest one.
-const STARTS_MAX: usize = 64;
+mod cycle;
+mod edges;
 
 type Node = usize;
 
@@ -53,6 +53,8 @@ pub(super) struct Lists<'a> {
     /// Who appends an element to a list, and whether it is the last of those it appends there.
     writers: BTreeMap<(&'a Bytes, &'a Bytes), (Node, bool)>,
     edges: Vec<Vec<(Node, Why<'a>)>>,
+    /// Who found the longest of each list.
+    finders: BTreeMap<&'a Bytes, &'a ObjectOperation>,
 }
 
 impl<'a> Lists<'a> {
@@ -88,6 +90,7 @@ impl<'a> Lists<'a> {
         Some(Lists {
             operations: history.operations.iter().collect(),
             edges: vec![Vec::new(); history.operations.len()],
+            finders: BTreeMap::new(),
             writers,
         })
     }
@@ -96,12 +99,16 @@ impl<'a> Lists<'a> {
     pub(super) fn judge(mut self) -> Verdict<Vec<u64>> {
         let lists = match self.lists() {
             Ok(lists) => lists,
-            Err(counterexample) => return counterexample.into(),
+            Err(counterexample) => return Verdict::Violation(counterexample),
         };
         let happened = self.happened(&lists);
+        let finders = lists.iter();
+        self.finders = finders
+            .filter_map(|(key, list)| Some((*key, list.finder?)))
+            .collect();
         for (key, list) in lists {
             if let Err(counterexample) = self.connect(key, list, &happened) {
-                return counterexample.into();
+                return Verdict::Violation(counterexample);
             }
         }
         self.add_time(&happened);
@@ -114,7 +121,7 @@ impl<'a> Lists<'a> {
 
     /// Finds what is known about each list, and judges what needs no order: that what was found
     /// fits what the finder itself appended, and what others found.
-    fn lists(&self) -> Result<BTreeMap<&'a Bytes, List<'a>>, Counterexample> {
+    fn lists(&self) -> Result<BTreeMap<&'a Bytes, List<'a>>, Box<Counterexample>> {
         let mut lists: BTreeMap<&Bytes, List<'a>> = BTreeMap::new();
         for (node, operation) in self.operations.iter().enumerate() {
             let mut own: BTreeMap<&Bytes, Vec<&Bytes>> = BTreeMap::new();
@@ -131,11 +138,11 @@ impl<'a> Lists<'a> {
                         let others = found.len().checked_sub(own.len());
                         let others = others
                             .filter(|others| found[*others..].iter().eq(own.iter().copied()))
-                            .ok_or_else(|| self.forgot(operation, key))?;
+                            .ok_or_else(|| Box::new(self.forgot(operation, key)))?;
                         let others = &found[..others];
                         if let Some(before) = found_before.insert(key, others) {
                             if before != others {
-                                return Err(self.changed(operation, key));
+                                return Err(self.changed(operation, key).into());
                             }
                             continue;
                         }
@@ -158,7 +165,7 @@ impl<'a> Lists<'a> {
         operation: &'a ObjectOperation,
         key: &Bytes,
         others: &'a [Bytes],
-    ) -> Result<(), Counterexample> {
+    ) -> Result<(), Box<Counterexample>> {
         let common = list.longest.len().min(others.len());
         if list.longest[..common] != others[..common] {
             let at = (0..common).find(|at| list.longest[*at] != others[*at]);
@@ -181,7 +188,7 @@ impl<'a> Lists<'a> {
             for element in [&list.longest[at], &others[at]] {
                 start = self.appended_by(start, operation, element, &key);
             }
-            return Err(start);
+            return Err(start.into());
         }
         if others.len() >= list.longest.len() {
             list.longest = others;
@@ -222,7 +229,7 @@ impl<'a> Lists<'a> {
     }
 
     /// Every element must have been appended, all those of one operation at once and in order.
-    fn judge_elements(&self, key: &'a Bytes, list: &List<'a>) -> Result<(), Counterexample> {
+    fn judge_elements(&self, key: &'a Bytes, list: &List<'a>) -> Result<(), Box<Counterexample>> {
         let Some(finder) = list.finder else {
             return Ok(());
         };
@@ -236,22 +243,22 @@ impl<'a> Lists<'a> {
                 let summary = format!("operation {id} found {what} in {shown} twice");
                 let start = self.start(summary).with(finder);
                 let Some((writer, _)) = self.writers.get(&(key, element)) else {
-                    return Err(start);
+                    return Err(start.into());
                 };
                 let writer = self.operations[*writer];
                 let reason = format!("operation {} was executed twice", writer.id);
-                return Err(start.with(writer).because(reason));
+                return Err(start.with(writer).because(reason).into());
             }
             let Some((writer, last)) = self.writers.get(&(key, element)).copied() else {
                 let summary = format!("operation {id} found {what} in {shown}");
                 let reason = "nobody appended that, unless an operation that failed";
-                return Err(self.start(summary).with(finder).because(reason));
+                return Err(self.start(summary).with(finder).because(reason).into());
             };
             let goes_on = before.is_some_and(|(other, ended)| other == writer && !ended);
             let begins = self.first_of(writer, key) == Some(element);
             let interrupted = before.is_some_and(|(other, ended)| other != writer && !ended);
             if interrupted || !(goes_on || begins) {
-                return Err(self.torn(finder, writer, &shown));
+                return Err(self.torn(finder, writer, &shown).into());
             }
             before = Some((writer, last));
         }
@@ -260,7 +267,7 @@ impl<'a> Lists<'a> {
             if let Some(element) = length.checked_sub(1).map(|at| &list.longest[at])
                 && let Some((writer, false)) = self.writers.get(&(key, element)).copied()
             {
-                return Err(self.torn(self.operations[*node], writer, &shown));
+                return Err(self.torn(self.operations[*node], writer, &shown).into());
             }
         }
         Ok(())
@@ -295,147 +302,6 @@ impl<'a> Lists<'a> {
         happened
     }
 
-    /// The edges that one list gives.
-    fn connect(
-        &mut self,
-        key: &'a Bytes,
-        list: List<'a>,
-        happened: &[bool],
-    ) -> Result<(), Counterexample> {
-        // The writers in order, with the last and the first element each appended.
-        let mut order: Vec<(Node, &'a Bytes)> = Vec::new();
-        // For each length, how many writers have been then.
-        let mut writers_at = vec![0];
-        for element in list.longest {
-            let (node, last) = self.writers[&(key, element)];
-            if last {
-                order.push((node, element));
-            }
-            writers_at.push(order.len());
-        }
-        let seen: BTreeSet<Node> = order.iter().map(|(node, _)| *node).collect();
-        let unseen = |node: &Node| happened[*node] && !seen.contains(node);
-        let unseen: BTreeSet<Node> = list.appenders.iter().copied().filter(unseen).collect();
-        // Who found all that was seen and then appended stands right behind it.
-        let at_end = |(_, length): &&(Node, usize)| *length == list.longest.len();
-        let at_end: Vec<Node> = list
-            .reads
-            .iter()
-            .filter(at_end)
-            .map(|(node, _)| *node)
-            .collect();
-        let mut next = at_end.iter().filter(|node| unseen.contains(node));
-        let next = match (next.next(), next.next()) {
-            (Some(first), Some(second)) => return Err(self.both_next(key, [*first, *second])),
-            (first, _) => first.copied(),
-        };
-        for pair in order.windows(2) {
-            let first = self.first_of(pair[1].0, key).unwrap_or(pair[1].1);
-            self.edge(pair[0].0, pair[1].0, Why::Appended(key, first));
-        }
-        for (reader, length) in &list.reads {
-            let after = writers_at[*length];
-            if let Some((writer, element)) = after.checked_sub(1).map(|at| order[at]) {
-                self.edge(writer, *reader, Why::Saw(key, element));
-            }
-            if let Some((writer, _)) = order.get(after) {
-                let first = self.first_of(*writer, key).unwrap_or(key);
-                self.edge(*reader, *writer, Why::Missed(key, first));
-            }
-        }
-        // A node of its own saves the edges from each of those at the end to each of the unseen.
-        let behind: Vec<Node> = unseen
-            .iter()
-            .copied()
-            .filter(|n| Some(*n) != next)
-            .collect();
-        for group in [next.into_iter().collect::<Vec<_>>(), behind] {
-            for node in &group {
-                let first = self.first_of(*node, key).unwrap_or(key);
-                if let Some((last, _)) = order.last() {
-                    self.edge(*last, *node, Why::Appended(key, first));
-                }
-                if let Some(next) = next {
-                    self.edge(next, *node, Why::Missed(key, first));
-                }
-            }
-            let readers = at_end.iter().filter(|reader| Some(**reader) != next);
-            let readers: Vec<Node> = readers.copied().collect();
-            match (&group[..], &readers[..]) {
-                ([], _) | (_, []) => {}
-                ([one], readers) => {
-                    let first = self.first_of(*one, key).unwrap_or(key);
-                    for reader in readers {
-                        self.edge(*reader, *one, Why::Missed(key, first));
-                    }
-                }
-                (many, readers) => {
-                    let hub = self.edges.len();
-                    self.edges.push(Vec::new());
-                    let any = self.first_of(many[0], key).unwrap_or(key);
-                    for reader in readers {
-                        self.edge(*reader, hub, Why::Missed(key, any));
-                    }
-                    for node in many {
-                        let first = self.first_of(*node, key).unwrap_or(key);
-                        self.edge(hub, *node, Why::Missed(key, first));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn both_next(&self, key: &Bytes, pair: [Node; 2]) -> Counterexample {
-        let [a, b] = pair.map(|node| self.operations[node]);
-        let key = display_short(key);
-        let (x, y) = (a.id, b.id);
-        self.start(format!("operations {x} and {y} each come before the other"))
-            .with(a)
-            .with(b)
-            .because(format!(
-                "operation {x} appended to {key} and did not see operation {y}'s"
-            ))
-            .because(format!(
-                "operation {y} appended to {key} and did not see operation {x}'s"
-            ))
-    }
-
-    fn edge(&mut self, from: Node, to: Node, why: Why<'a>) {
-        if from != to {
-            self.edges[from].push((to, why));
-        }
-    }
-
-    /// One node for each return, in a chain: whoever was called later comes after all of them.
-    fn add_time(&mut self, happened: &[bool]) {
-        let mut returns: Vec<(u64, Node)> = Vec::new();
-        let mut calls: Vec<(u64, Node)> = Vec::new();
-        for (node, operation) in self.operations.iter().enumerate() {
-            returns.extend(operation.returned.map(|at| (at, node)));
-            if happened[node] {
-                calls.push((operation.invoked, node));
-            }
-        }
-        returns.sort_unstable();
-        calls.sort_unstable();
-        let mut returns = returns.into_iter().peekable();
-        let mut last = None;
-        for (called, node) in calls {
-            while let Some((_, returned)) = returns.next_if(|(at, _)| *at < called) {
-                let link = self.edges.len();
-                self.edges.push(Vec::new());
-                self.edge(returned, link, Why::Time);
-                if let Some(last) = last.replace(link) {
-                    self.edge(last, link, Why::Time);
-                }
-            }
-            if let Some(last) = last {
-                self.edge(last, node, Why::Time);
-            }
-        }
-    }
-
     /// Goes along all edges, the earliest call first where there is a choice.
     fn sort(&self, happened: &[bool]) -> Verdict<Vec<u64>> {
         let mut waiting = vec![0_usize; self.edges.len()];
@@ -467,123 +333,5 @@ impl<'a> Lists<'a> {
             0 => Verdict::Ok(order),
             _ => self.cycle(&waiting).into(),
         }
-    }
-
-    /// The shortest cycle found among what could not be put in order.
-    fn cycle(&self, waiting: &[usize]) -> Counterexample {
-        let stuck = |node: &Node| waiting[*node] > 0;
-        let starts = (0..self.operations.len())
-            .filter(stuck)
-            .take(STARTS_MAX * 16);
-        let mut best: Option<Vec<(Node, Why<'a>)>> = None;
-        let mut tried = 0;
-        for start in starts {
-            if tried == STARTS_MAX {
-                break;
-            }
-            if let Some(path) = self.way_back(start, waiting) {
-                tried += 1;
-                let shorter = |best: &Vec<_>| self.length(&path) < self.length(best);
-                if best.as_ref().is_none_or(shorter) {
-                    best = Some(path);
-                }
-            }
-        }
-        self.describe(&best.unwrap_or_default())
-    }
-
-    fn length(&self, path: &[(Node, Why<'a>)]) -> usize {
-        let operations = self.operations.len();
-        path.iter().filter(|(node, _)| *node < operations).count()
-    }
-
-    /// The way from a node back to itself over the fewest operations: each node of it, and why it
-    /// comes after the one before.
-    fn way_back(&self, start: Node, waiting: &[usize]) -> Option<Vec<(Node, Why<'a>)>> {
-        let mut from: BTreeMap<Node, (Node, Why<'a>)> = BTreeMap::new();
-        let mut queue = VecDeque::from([start]);
-        while let Some(node) = queue.pop_front() {
-            for (to, why) in &self.edges[node] {
-                if waiting[*to] == 0 || from.contains_key(to) {
-                    continue;
-                }
-                from.insert(*to, (node, *why));
-                if *to == start {
-                    let mut path = Vec::new();
-                    let mut at = start;
-                    loop {
-                        let (before, why) = from[&at];
-                        path.push((at, why));
-                        at = before;
-                        if at == start {
-                            path.reverse();
-                            return Some(path);
-                        }
-                    }
-                }
-                // Links in the chain of time cost nothing.
-                if *to < self.operations.len() {
-                    queue.push_back(*to);
-                } else {
-                    queue.push_front(*to);
-                }
-            }
-        }
-        None
-    }
-
-    fn describe(&self, path: &[(Node, Why<'a>)]) -> Counterexample {
-        let operations = self.operations.len();
-        let nodes: Vec<_> = path.iter().filter(|(node, _)| *node < operations).collect();
-        let names: Vec<String> = nodes
-            .iter()
-            .map(|(node, _)| self.operations[*node].id.to_string())
-            .collect();
-        let summary = match &names[..] {
-            [rest @ .., last] if !rest.is_empty() => {
-                format!(
-                    "operations {} and {last} each come before the others",
-                    rest.join(", ")
-                )
-            }
-            _ => "operations come before themselves".to_owned(),
-        };
-        let mut found = self.start(summary);
-        for (node, _) in &nodes {
-            found = found.with(self.operations[*node]);
-        }
-        let Some((last, _)) = nodes.last() else {
-            return found;
-        };
-        let mut before = *last;
-        for (node, why) in nodes {
-            let (a, b) = (self.operations[before], self.operations[*node]);
-            let (x, y) = (a.id, b.id);
-            let because = match why {
-                Why::Appended(key, element) => format!(
-                    "operation {y} appended {} to {} after it",
-                    display_short(element),
-                    display_short(key)
-                ),
-                Why::Saw(key, element) => format!(
-                    "operation {y} found {} in {}, which operation {x} appended",
-                    display_short(element),
-                    display_short(key)
-                ),
-                Why::Missed(key, element) => format!(
-                    "operation {x} did not find {} in {}, which operation {y} appended",
-                    display_short(element),
-                    display_short(key)
-                ),
-                Why::Time => format!(
-                    "by real time: operation {x} returned at {}, operation {y} was called at {}",
-                    display_seconds(a.returned.unwrap_or(u64::MAX)),
-                    display_seconds(b.invoked)
-                ),
-            };
-            found = found.because(format!("operation {x} before operation {y}: {because}"));
-            before = *node;
-        }
-        found
     }
 }

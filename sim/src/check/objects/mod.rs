@@ -94,6 +94,9 @@ fn searched(history: &ObjectHistory, options: &Options<'_>) -> Verdict<Vec<u64>>
         .saturating_add(history.operations.len() as u64);
     let mut orders = Vec::new();
     for part in parts(history) {
+        if let Some(counterexample) = explain::from_nowhere(&history.initial, &part) {
+            return counterexample.into();
+        }
         match Search::new(&history.initial, &part).run(&mut steps_left) {
             End::Explained(order) => orders.push(order),
             End::Impossible => return explain::conflict(&history.initial, &part).into(),

@@ -116,6 +116,11 @@ fn errors_name_line_and_column() {
             "line 2, column 32: process 0 has nothing under way",
         ),
         (
+            "INFO jepsen.util - 0 :invoke :cas".to_owned(),
+            Format::JepsenLog,
+            "line 1, column 34: nil is not the two values of a :cas",
+        ),
+        (
             "{\"ClientId\": 1,\n \"Input\": 7}".to_owned(),
             Format::Robustness,
             "client-1/operations.json: line 2, column 11: invalid type",

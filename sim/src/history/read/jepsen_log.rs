@@ -27,7 +27,10 @@ fn event(line: &str) -> Option<(i64, &str, &str, &str)> {
     let (process, rest) = rest.split_once(char::is_whitespace)?;
     let (kind, rest) = rest.trim_start().split_once(char::is_whitespace)?;
     let rest = rest.trim();
-    let (function, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    // Without a value the value is the empty end of the line: its place is still needed.
+    let (function, value) = rest
+        .split_once(char::is_whitespace)
+        .unwrap_or(rest.split_at(rest.len()));
     let known = [":invoke", ":ok", ":fail", ":info"].contains(&kind)
         && [":read", ":write", ":cas"].contains(&function);
     let process = process.parse().ok()?;

@@ -5,11 +5,13 @@
 
 pub mod args;
 mod batch;
+mod check;
 mod comparison;
 mod enumerate;
 mod find;
 mod learn;
 mod progress;
+mod record;
 mod replay;
 mod run;
 
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::explore::Runner;
+use crate::history::read::{Format, Input, Model};
 use crate::report::{JudgedHistory, RunResult, Style};
 use crate::scenario::ServerFlags;
 use args::{Arguments, Command};
@@ -44,11 +47,17 @@ pub struct Engine<'a> {
 
 /// Judges a recorded history.
 pub trait Judge: Sync {
-    /// Reads `history` (one JSON object a line) and runs every check that needs nothing else.
+    /// Reads a recording, whose format and model are found out where they are not given, and runs
+    /// every check that needs nothing else.
     ///
     /// # Errors
-    /// When it is not a history; says which line is wrong.
-    fn judge(&self, history: &[u8]) -> Result<JudgedHistory, String>;
+    /// When it is not a history; says which line is wrong, or what to pass.
+    fn judge(
+        &self,
+        input: &Input,
+        format: Option<Format>,
+        model: Option<Model>,
+    ) -> Result<JudgedHistory, String>;
 }
 
 /// What the command line knows of its surroundings; tests make up their own.
@@ -164,7 +173,8 @@ pub fn execute(
         Command::Verify(args) => replay::verify(&args, environment, engine, streams),
         Command::Compare(args) => comparison::compare(&args, environment, engine, streams),
         Command::Enumerate(args) => enumerate::enumerate(&args, environment, streams),
-        Command::Check(args) => replay::check(&args, environment, engine, streams),
+        Command::Check(args) => check::check(&args, environment, engine, streams),
+        Command::Record(args) => record::record(&args, environment, engine, streams),
         Command::List(args) => learn::list(&args, environment, engine, streams),
         Command::Explain(args) => learn::explain(&args, environment, engine, streams),
         Command::Schema => learn::schema(engine, streams),

@@ -4,7 +4,8 @@
 //! [`run`] (the phases of a run) in a [`world`] (clock, network, disks, processes) with a
 //! [`cluster`] of real servers, [`fault`]s and a [`workload`] → [`history`] (what clients saw) and
 //! [`observe`] (what members said) → [`check`] (the judges) → [`report`]. [`explore`] runs many,
-//! [`compare`] sets settings side by side, [`cli`] is the command line.
+//! [`compare`] sets settings side by side, [`record`] works on a live cluster instead, [`cli`] is
+//! the command line.
 
 #![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod history;
 pub mod observe;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod rng;
 pub mod run;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::history::Operation;
+use crate::history::objects::ObjectOperation;
 
 /// The operations that cannot all be right, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,7 +35,7 @@ pub struct Witness {
     /// The operation's id in the history.
     pub id: u64,
     /// Who invoked it.
-    pub client: u32,
+    pub client: i64,
     /// Which member served it, where known.
     pub member: Option<u32>,
     /// When it was invoked, in nanoseconds.
@@ -49,8 +50,21 @@ impl From<&Operation> for Witness {
     fn from(operation: &Operation) -> Witness {
         Witness {
             id: operation.id,
-            client: operation.client,
+            client: operation.client.into(),
             member: operation.member,
+            invoked: operation.invoked,
+            returned: operation.returned,
+            text: operation.to_string(),
+        }
+    }
+}
+
+impl From<&ObjectOperation> for Witness {
+    fn from(operation: &ObjectOperation) -> Witness {
+        Witness {
+            id: operation.id,
+            client: operation.process,
+            member: None,
             invoked: operation.invoked,
             returned: operation.returned,
             text: operation.to_string(),
@@ -69,13 +83,10 @@ impl Counterexample {
     }
 
     /// Adds an operation, unless it is there already.
-    pub(crate) fn with(mut self, operation: &Operation) -> Counterexample {
-        if self
-            .operations
-            .iter()
-            .all(|witness| witness.id != operation.id)
-        {
-            self.operations.push(operation.into());
+    pub(crate) fn with(mut self, operation: impl Into<Witness>) -> Counterexample {
+        let witness = operation.into();
+        if self.operations.iter().all(|known| known.id != witness.id) {
+            self.operations.push(witness);
         }
         self
     }

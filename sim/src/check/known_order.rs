@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::history::read::Changes;
 use crate::history::text;
 
 /// The changes of each revision, as the final store tells them.
@@ -53,6 +54,23 @@ pub enum Known<'a> {
 }
 
 impl KnownOrder {
+    /// What watches saw: each revision holds at least these changes. `None` when they saw nothing.
+    pub fn seen(changes: &Changes) -> Option<KnownOrder> {
+        let (last, _) = changes.last_key_value()?;
+        let record = |(key, value): &(Bytes, Option<Bytes>)| Record {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        let records = changes.iter();
+        Some(KnownOrder {
+            compacted: *last,
+            revision: *last,
+            records: records
+                .map(|(revision, changes)| (*revision, changes.iter().map(record).collect()))
+                .collect(),
+        })
+    }
+
     /// What is known of `revision`.
     pub fn at(&self, revision: i64) -> Known<'_> {
         let records = self.records.get(&revision).map_or(&[][..], Vec::as_slice);

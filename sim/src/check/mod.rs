@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`strict_serializability`] | one order of all operations explains every answer and respects real time |
 //! | [`search`] | the same for data alone, where revisions are absent or not trusted |
+//! | [`objects`] | the same for registers, strings and lists that others recorded |
 //! | [`serializable_reads`] | a serializable read shows the store as it was at one revision, not a future one |
 //! | [`loss`] | no acknowledged write is lost beyond what the durability setting allows |
 //! | [`after_loss`] | what remains after an allowed loss is strictly serializable |
@@ -25,7 +26,9 @@ use serde::Serialize;
 
 pub mod after_loss;
 pub mod certificate;
+
 pub mod convergence;
+mod core;
 mod counterexample;
 pub mod known_order;
 pub mod lease;
@@ -33,6 +36,7 @@ pub mod liveness;
 pub mod lock;
 pub mod loss;
 pub mod membership;
+pub mod objects;
 pub mod search;
 pub mod serializable_reads;
 mod store;

@@ -12,6 +12,7 @@ use im::OrdMap;
 use super::Record;
 use crate::history::{
     Body, Compare, DeleteBody, KeyValue, Operand, Put, Range, RangeBody, Relation, Request, Txn,
+    display_short,
 };
 
 /// What one key holds.
@@ -53,11 +54,13 @@ impl Mismatch {
         expected: Option<(&Bytes, &Entry)>,
         found: Option<&KeyValue>,
     ) -> Mismatch {
+        let key = expected.map(|(key, _)| key).or(found.map(|kv| &kv.key));
+        let key = key.map_or(String::new(), display_short);
         let expected = expected.map(|(key, entry)| entry.key_value(key));
         let text = |kv: Option<&KeyValue>| kv.map_or("nothing".to_owned(), ToString::to_string);
         let revision = |kv: Option<&KeyValue>| kv.map_or(0, |kv| kv.mod_revision);
         Mismatch {
-            what: what.to_owned(),
+            what: format!("{what} {key}"),
             expected: text(expected.as_ref()),
             found: text(found),
             revisions: [revision(expected.as_ref()), revision(found)],
@@ -79,7 +82,11 @@ impl Entry {
 
     fn is(&self, key: &Bytes, shown: &KeyValue, keys_only: bool) -> bool {
         // A server that answers keys alone from its index does not know the lease.
-        let lease = self.lease == shown.lease || (keys_only && shown.lease == 0);
+        let recorded = |shown: i64| shown != KeyValue::NOT_RECORDED;
+        let lease =
+            self.lease == shown.lease || !recorded(shown.lease) || (keys_only && shown.lease == 0);
+        let created =
+            self.create_revision == shown.create_revision || !recorded(shown.create_revision);
         let value = if keys_only {
             shown.value.is_empty()
         } else {
@@ -88,7 +95,7 @@ impl Entry {
         value
             && lease
             && self.mod_revision == shown.mod_revision
-            && self.create_revision == shown.create_revision
+            && created
             && self.version == shown.version
             && *key == shown.key
     }
@@ -126,7 +133,7 @@ pub(crate) fn judge(
             };
             if !same {
                 let expected = entry.filter(|_| put.prev_kv).map(|entry| (&put.key, entry));
-                return Err(Mismatch::of_key("the previous value", expected, shown));
+                return Err(Mismatch::of_key("the previous value of", expected, shown));
             }
             write(keys, put, context.revision);
             Ok(())
@@ -230,13 +237,13 @@ fn judge_content(keys: &Keys, range: &Range, body: &RangeBody) -> Result<(), Mis
         if count < shown_max {
             let shown = body.kvs.get(count);
             if !shown.is_some_and(|shown| entry.is(key, shown, range.keys_only)) {
-                return Err(Mismatch::of_key("a key", Some((key, entry)), shown));
+                return Err(Mismatch::of_key("the key", Some((key, entry)), shown));
             }
         }
         count += 1;
     }
     if let Some(extra) = body.kvs.get(count.min(shown_max)) {
-        return Err(Mismatch::of_key("a key", None, Some(extra)));
+        return Err(Mismatch::of_key("the key", None, Some(extra)));
     }
     if i64::try_from(count) != Ok(body.count) {
         return Err(Mismatch::new("the count", count, body.count));
@@ -262,11 +269,15 @@ fn judge_deleted(
     for (index, (key, entry)) in gone.iter().enumerate() {
         let shown = body.previous.get(index);
         if !shown.is_some_and(|shown| entry.is(key, shown, false)) {
-            return Err(Mismatch::of_key("a deleted key", Some((key, entry)), shown));
+            return Err(Mismatch::of_key(
+                "the deleted key",
+                Some((key, entry)),
+                shown,
+            ));
         }
     }
     match body.previous.get(gone.len()) {
-        Some(extra) => Err(Mismatch::of_key("a deleted key", None, Some(extra))),
+        Some(extra) => Err(Mismatch::of_key("the deleted key", None, Some(extra))),
         None => Ok(()),
     }
 }

@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::compare::Vary;
 use crate::explore::TraceLevel;
+use crate::history::read::{Format, Model};
 use crate::plan::{DefectChoice, SEED_MAX};
-use crate::scenario::parse_duration;
+use crate::scenario::{Rate, parse_duration};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -42,6 +43,8 @@ pub enum Command {
     Enumerate(super::enumerate::EnumerateArgs),
     /// Judge a history recorded elsewhere
     Check(CheckArgs),
+    /// Work on a live cluster and judge what the clients saw
+    Record(RecordArgs),
     /// List the scenarios
     List(ListArgs),
     /// Explain a fault, key, event, check or exit code
@@ -85,6 +88,15 @@ pub enum ReportFormat {
     Json,
     /// For pull requests
     Markdown,
+}
+
+/// How what is said about a history is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryReportFormat {
+    /// For people
+    Terminal,
+    /// For machines
+    Json,
 }
 
 /// Options that change scenarios.
@@ -203,8 +215,57 @@ pub struct CompareArgs {
 /// `check`
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The history: a file of JSON lines
+    /// The history: a file, or a report directory of etcd's robustness tests
     pub history: String,
+    /// How it is written down [default: found out]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// What the recorded system promises to be [default: found out]
+    #[arg(long, value_enum)]
+    pub model: Option<Model>,
+    /// What to print
+    #[arg(long, value_enum, default_value = "terminal")]
+    pub report: HistoryReportFormat,
+}
+
+/// `record`
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The members' client endpoints, such as 127.0.0.1:2379,127.0.0.1:22379; nobody else may write
+    #[arg(
+        long,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub endpoints: Vec<String>,
+    /// The file to write the history into
+    #[arg(long, value_name = "FILE", default_value = "history.jsonl")]
+    pub out: String,
+    /// How long clients work
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    pub duration: Duration,
+    /// How many clients
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), default_value = "8")]
+    pub clients: u32,
+    /// Operations of all clients together
+    #[arg(long, value_name = "N/s", value_parser = Rate::parse, default_value = "500/s")]
+    pub rate: Rate,
+    /// How many keys
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value = "10")]
+    pub keys: u32,
+    /// Bytes in a value
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1_000_000), default_value = "16")]
+    pub value_size: u32,
+    /// When a client gives up on an operation
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s")]
+    pub timeout: Duration,
+    /// Decides what clients ask for
+    #[arg(long, value_name = "N", value_parser = parse_seed, default_value = "1")]
+    pub seed: u64,
+    /// What to print
+    #[arg(long, value_enum, default_value = "terminal")]
+    pub report: HistoryReportFormat,
 }
 
 /// `list`

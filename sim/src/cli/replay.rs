@@ -1,6 +1,6 @@
-//! `vetcd-sim replay`, `verify` and `check`: one run or one history at a time.
+//! `vetcd-sim replay` and `verify`: one run at a time.
 
-use super::args::{CheckArgs, ReplayArgs, ReportFormat, VerifyArgs, parse_seed};
+use super::args::{ReplayArgs, ReportFormat, VerifyArgs, parse_seed};
 use super::batch::{check_defects, plan};
 use super::find::find_one;
 use super::run::save;
@@ -9,11 +9,8 @@ use crate::explore::{Done, RunOptions, RunOutput, TraceEvent, run_caught};
 use crate::plan::{Plan, quoted};
 use crate::report::json::{RESULT_FORMAT, SavedResult};
 use crate::report::style::{Tone, counted, moment};
-use crate::report::{CheckVerdict, Verdict, github, json, markdown, terminal};
+use crate::report::{Verdict, github, json, markdown, terminal};
 use crate::scenario::read_text;
-
-/// The longest history that `check` reads, in bytes.
-const HISTORY_LENGTH_MAX: u64 = 4 << 30;
 
 /// Repeats one run.
 pub fn replay(
@@ -203,41 +200,4 @@ fn show(event: Option<&TraceEvent>) -> String {
         Some(event) => format!("{:>12}  {}  {}", moment(event.at), event.node, event.what),
         None => "(the run has ended)".into(),
     }
-}
-
-/// Judges a history recorded elsewhere.
-pub fn check(
-    args: &CheckArgs,
-    environment: &Environment,
-    engine: Engine<'_>,
-    streams: &mut Streams<'_>,
-) -> Result<u8, CliError> {
-    let shown = args.history.as_str();
-    let unreadable =
-        |error: std::io::Error| CliError::Usage(format!("cannot read {shown}: {error}"));
-    let path = environment.directory.join(shown);
-    if std::fs::metadata(&path).map_err(unreadable)?.len() > HISTORY_LENGTH_MAX {
-        return Err(CliError::Usage(format!(
-            "{shown} is longer than {HISTORY_LENGTH_MAX} bytes"
-        )));
-    }
-    let bytes = read_bytes(&path).map_err(unreadable)?;
-    let judged = engine
-        .judge
-        .judge(&bytes)
-        .map_err(|error| CliError::Usage(format!("{shown} is not a history: {error}")))?;
-    let verdict = judged.checks.iter().map(|check| match check.verdict {
-        CheckVerdict::Fail => Verdict::SafetyViolation,
-        CheckVerdict::Undetermined => Verdict::Undetermined,
-        CheckVerdict::Pass | CheckVerdict::Skipped => Verdict::Pass,
-    });
-    let verdict = verdict.max().unwrap_or(Verdict::Undetermined);
-    let text = terminal::history(shown, &judged, verdict, environment.style);
-    streams.out.write_all(text.as_bytes())?;
-    Ok(verdict.exit_code())
-}
-
-#[allow(clippy::disallowed_methods)] // The user's file, outside every simulation.
-fn read_bytes(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    std::fs::read(path)
 }

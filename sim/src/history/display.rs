@@ -86,6 +86,11 @@ impl fmt::Display for Request {
             Request::Delete(delete) => {
                 write!(f, "delete {}", span(&delete.key, &delete.range_end))
             }
+            Request::Txn(txn) if txn.compare.is_empty() && txn.otherwise.is_empty() => {
+                f.write_str("txn {")?;
+                list(f, &txn.then, "; ")?;
+                f.write_str("}")
+            }
             Request::Txn(txn) => {
                 f.write_str("txn if ")?;
                 list(f, &txn.compare, " and ")?;
@@ -128,11 +133,12 @@ impl fmt::Display for KeyValue {
             version,
             ..
         } = self;
-        write!(
-            f,
-            " (mod {mod_revision}, create {create_revision}, version {version}"
-        )?;
-        if self.lease != 0 {
+        write!(f, " (mod {mod_revision}")?;
+        if *create_revision != KeyValue::NOT_RECORDED {
+            write!(f, ", create {create_revision}")?;
+        }
+        write!(f, ", version {version}")?;
+        if ![0, KeyValue::NOT_RECORDED].contains(&self.lease) {
             write!(f, ", lease {}", self.lease)?;
         }
         f.write_str(")")

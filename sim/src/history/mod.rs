@@ -9,7 +9,8 @@
 //! trap among many: "database space exceeded" can be the answer to a write that was applied.
 //!
 //! [`lines`] reads and writes a history as one JSON object a line: operations, and watches as
-//! `{"watch":{…}}`.
+//! `{"watch":{…}}`. [`mod@read`] reads what others recorded, and [`objects`] holds those histories
+//! that know no revisions.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 mod display;
 mod lease;
 pub mod lines;
+pub mod objects;
+pub mod read;
 pub mod text;
 mod watch;
 
@@ -334,6 +337,11 @@ pub enum FailureClass {
     LeaseNotFound,
     /// Any other refusal that proves that nothing was done.
     Rejected,
+}
+
+impl KeyValue {
+    /// Stands in `create_revision` and `lease` where a foreign recorder left them out: not judged.
+    pub const NOT_RECORDED: i64 = i64::MIN;
 }
 
 impl Operation {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::result::{RunResult, Verdict};
+use super::result::{JudgedHistory, RunResult, Verdict};
 
 /// The version of the JSON formats.
 pub const VERSION: u32 = 1;
@@ -54,6 +54,32 @@ pub fn runs(verdict: Verdict, runs: &[RunResult]) -> String {
         verdict,
         exit_code: verdict.exit_code(),
         runs,
+    })
+}
+
+/// What `check --report json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct HistoryReport<'a> {
+    format: &'static str,
+    version: u32,
+    history: &'a str,
+    verdict: Verdict,
+    exit_code: u8,
+    #[serde(flatten)]
+    judged: &'a JudgedHistory,
+}
+
+/// What is said about a history that was recorded elsewhere.
+pub fn history(shown: &str, judged: &JudgedHistory) -> String {
+    let verdict = judged.verdict();
+    pretty(&HistoryReport {
+        format: "vetcd-sim check",
+        version: VERSION,
+        history: shown,
+        verdict,
+        exit_code: verdict.exit_code(),
+        judged,
     })
 }
 

@@ -299,12 +299,27 @@ pub struct CheckResult {
 }
 
 /// What is said about a history that was recorded elsewhere.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct JudgedHistory {
     /// What is in it.
     pub operations: Operations,
+    /// What was left out of it or assumed, one sentence each.
+    pub notes: Vec<String>,
     /// What each check says.
     pub checks: Vec<CheckResult>,
+}
+
+impl JudgedHistory {
+    /// What all checks say together.
+    pub fn verdict(&self) -> Verdict {
+        let verdicts = self.checks.iter().map(|check| match check.verdict {
+            CheckVerdict::Fail => Verdict::SafetyViolation,
+            CheckVerdict::Undetermined => Verdict::Undetermined,
+            CheckVerdict::Pass | CheckVerdict::Skipped => Verdict::Pass,
+        });
+        verdicts.max().unwrap_or(Verdict::Undetermined)
+    }
 }
 
 impl RunResult {

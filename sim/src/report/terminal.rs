@@ -163,6 +163,9 @@ pub fn history(shown: &str, judged: &JudgedHistory, verdict: Verdict, style: Sty
         thousands(operations.unknown)
     );
     let mut out = style.line(Tone::Good, "History", &counts);
+    for note in &judged.notes {
+        out += &style.line(Tone::Dim, "", note);
+    }
     out += &checks(&judged.checks, style);
     let (tone, word) = word_of(verdict);
     out + &style.line(tone, word, verdict.doc())

@@ -10,11 +10,12 @@ use super::facts::Facts;
 use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
 use crate::check::membership::{self, RemovedMember};
-use crate::check::{self, Verdict as Judgement};
+use crate::check::{self, KnownOrder, Verdict as Judgement};
 use crate::check::{
     after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
 };
 use crate::cluster::member_config;
+use crate::history::read::{Content, Model, Recording};
 use crate::history::{Body, History, LeaseRequest, News, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
@@ -50,14 +51,43 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     result
 }
 
-/// Judges a history of which nothing else is known.
-pub fn judge_history(history: &History) -> JudgedHistory {
-    let facts = Facts::default();
+/// Judges what somebody recorded, of which nothing else is known.
+pub fn judge_recording(recording: &Recording) -> JudgedHistory {
+    const NAME: &str = "strict-serializability";
+    let options = check::Options::default();
     let mut checks = Checks::default();
-    checks.history(history, &facts, &Promised::default());
-    checks.watches(history, &facts, &Promised::default());
+    let operations = match &recording.content {
+        Content::Store(history, changes) => {
+            let facts = Facts {
+                known_order: KnownOrder::seen(changes),
+                ..Facts::default()
+            };
+            match recording.model {
+                Model::Etcd => {
+                    checks.history(history, &facts, &Promised::default());
+                    checks.watches(history, &facts, &Promised::default());
+                }
+                _ => {
+                    let judgement = check::search::check(history, &options);
+                    checks.judged(NAME, Verdict::SafetyViolation, &judgement);
+                }
+            }
+            count(history)
+        }
+        Content::Objects(history) => {
+            let judgement = check::objects::check(history, &options);
+            checks.judged(NAME, Verdict::SafetyViolation, &judgement);
+            let unknown = history.operations.iter().filter(|o| o.is_unknown()).count() as u64;
+            Operations {
+                ok: history.operations.len() as u64 - unknown,
+                failed: 0,
+                unknown,
+            }
+        }
+    };
     JudgedHistory {
-        operations: count(history),
+        operations,
+        notes: recording.notes.clone(),
         checks: checks.results,
     }
 }

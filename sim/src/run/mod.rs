@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::cli::Judge;
 use crate::explore::{RunOptions, RunOutput, Runner, TraceEvent};
 use crate::history::History;
+use crate::history::read::{Format, Input, Model, read};
 use crate::plan::Plan;
 use crate::report::{JudgedHistory, RunResult, Verdict};
 use crate::world;
@@ -44,9 +45,14 @@ impl Runner for SimRunner {
 pub struct HistoryJudge;
 
 impl Judge for HistoryJudge {
-    fn judge(&self, history: &[u8]) -> Result<JudgedHistory, String> {
-        let history = History::read(history).map_err(|error| error.to_string())?;
-        Ok(judge::judge_history(&history))
+    fn judge(
+        &self,
+        input: &Input,
+        format: Option<Format>,
+        model: Option<Model>,
+    ) -> Result<JudgedHistory, String> {
+        let recording = read(input, format, model).map_err(|error| error.to_string())?;
+        Ok(judge::judge_recording(&recording))
     }
 }
 

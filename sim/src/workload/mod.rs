@@ -10,6 +10,7 @@ mod kv;
 mod lease;
 mod lock;
 mod membership;
+mod rebase;
 mod recorder;
 mod watch;
 
@@ -19,5 +20,6 @@ pub use kv::kv;
 pub use lease::lease;
 pub use lock::lock;
 pub use membership::membership;
+pub use rebase::Rebase;
 pub use recorder::{Recorder, Session};
 pub use watch::watch;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use vetcd::client::{CallError, Client};
 
+use super::Rebase;
 use super::convert::{self, Misfit};
 use crate::history::{
     Body, History, LeaseOperation, LeaseOutcome, LeaseRequest, Operation, Outcome, Request, Watch,
@@ -17,6 +18,7 @@ pub struct Recorder {
     now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     note: Arc<dyn Fn(&Operation) + Send + Sync>,
     note_news: Arc<dyn Fn(u64, &WatchResponse) + Send + Sync>,
+    rebase: Option<Rebase>,
 }
 
 #[derive(Default)]
@@ -39,6 +41,7 @@ impl Recorder {
             now_ns: Arc::new(now_ns),
             note: Arc::new(note),
             note_news: Arc::new(|_, _| ()),
+            rebase: None,
         }
     }
 
@@ -49,6 +52,14 @@ impl Recorder {
     ) -> Recorder {
         Recorder {
             note_news: Arc::new(note),
+            ..self
+        }
+    }
+
+    /// A recorder of work in a corner of a store that is in use.
+    pub fn rebased(self, rebase: Rebase) -> Recorder {
+        Recorder {
+            rebase: Some(rebase),
             ..self
         }
     }
@@ -213,7 +224,13 @@ impl Session {
         let member = self.members.iter().find(|(address, _)| address == endpoint);
         let member = member.map(|(_, number)| *number);
         let position = self.recorder.invoke(self.client, member, request);
-        let outcome = send(client, request).await;
+        let outcome = match &self.recorder.rebase {
+            None => send(client, request).await,
+            Some(rebase) => {
+                let outcome = send(client, &rebase.request(request)).await;
+                outcome.map(|outcome| rebase.outcome(request, outcome))
+            }
+        };
         self.recorder.finish(position, outcome)
     }
 

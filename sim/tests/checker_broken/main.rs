@@ -5,4 +5,5 @@
 mod build;
 mod losses;
 mod orders;
+mod stories;
 mod strict;

@@ -230,7 +230,18 @@ fn a_comparison_decided_wrongly() {
 #[test]
 fn a_revision_that_nobody_wrote() {
     let found = bad(vec![(1, 2, put("k", "x"), wrote(3))]);
-    assert!(found.summary.contains("revision 3 was reached"), "{found}");
+    assert!(
+        found
+            .summary
+            .contains("no operation can have written revision 2"),
+        "{found}"
+    );
+    // One cannot have written two.
+    let unknown = (1, 9, put("l", "x"), lost());
+    let found = bad(vec![(1, 2, put("k", "x"), wrote(4)), unknown]);
+    let expected = "revision 4 was reached, but 2 revisions have no writer, and no more than 1 \
+                    operation of unknown outcome can have written them";
+    assert_eq!(found.summary, expected);
     // One of unknown outcome explains it, if it was invoked in time and wrote what was seen.
     let read = (5, 6, get("k"), saw(2, &[kv("k", "x", 2, 2, 1)]));
     good(vec![(1, 9, put("k", "x"), lost()), read.clone()]);

@@ -6,6 +6,7 @@
 
 mod cases;
 mod data;
+mod mutation;
 mod naive;
 
 use std::cell::Cell;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use vetcd_sim::cli::Judge;
 use vetcd_sim::explore::{RunOptions, RunOutput, Runner, TraceEvent};
 use vetcd_sim::history::History;
+use vetcd_sim::history::read::{Format, Input, Model};
 use vetcd_sim::plan::Plan;
 use vetcd_sim::report::{
     CheckResult, CheckVerdict, FiredFault, JudgedHistory, LatencySummary, LeaderChange,
@@ -41,8 +42,13 @@ impl ServerFlags for Flags {
 pub struct Words;
 
 impl Judge for Words {
-    fn judge(&self, history: &[u8]) -> Result<JudgedHistory, String> {
-        let verdict = match history {
+    fn judge(
+        &self,
+        input: &Input,
+        _: Option<Format>,
+        _: Option<Model>,
+    ) -> Result<JudgedHistory, String> {
+        let verdict = match &input.files[0].1[..] {
             b"good\n" => CheckVerdict::Pass,
             b"bad\n" => CheckVerdict::Fail,
             b"long\n" => CheckVerdict::Undetermined,
@@ -55,6 +61,7 @@ impl Judge for Words {
         };
         Ok(JudgedHistory {
             operations,
+            notes: Vec::new(),
             checks: vec![check("strict-serializability", verdict, "so")],
         })
     }

@@ -258,14 +258,15 @@ fn compares(compare: &Compare, kv: &KeyValue, exists: bool) -> bool {
 /// Whether an answer is the expected one. Keys alone may be shown without their lease.
 fn agrees(request: &Request, expected: &Body, found: &Body) -> bool {
     match (request, expected, found) {
-        (Request::Range(range), Body::Range(expected), Body::Range(found)) if range.keys_only => {
-            let mut expected = expected.clone();
-            for (kv, shown) in expected.kvs.iter_mut().zip(&found.kvs) {
-                if shown.lease == 0 {
-                    kv.lease = 0;
-                }
-            }
-            expected == *found
+        (Request::Range(range), Body::Range(expected), Body::Range(found)) => {
+            expected.count == found.count
+                && expected.more == found.more
+                && expected.kvs.len() == found.kvs.len()
+                && expected
+                    .kvs
+                    .iter()
+                    .zip(&found.kvs)
+                    .all(|(kv, shown)| is_shown(kv, shown, range.keys_only))
         }
         (Request::Txn(txn), Body::Txn(expected), Body::Txn(found)) => {
             let requests = if expected.succeeded {
@@ -283,4 +284,16 @@ fn agrees(request: &Request, expected: &Body, found: &Body) -> bool {
         }
         _ => expected == found,
     }
+}
+
+/// Whether a key is shown as it is, as far as its fields were recorded.
+fn is_shown(kv: &KeyValue, shown: &KeyValue, keys_only: bool) -> bool {
+    let mut kv = kv.clone();
+    if shown.create_revision == KeyValue::NOT_RECORDED {
+        kv.create_revision = KeyValue::NOT_RECORDED;
+    }
+    if shown.lease == KeyValue::NOT_RECORDED || (keys_only && shown.lease == 0) {
+        kv.lease = shown.lease;
+    }
+    kv == *shown
 }

@@ -23,11 +23,10 @@ impl Plan<'_> {
             (Some(response), _) if response.body.is_effect() => {
                 format!("operation {id} wrote revision {}", response.revision)
             }
-            (Some(response), _) => {
-                let old = self.old_reads.get(&index);
-                let old = old.map_or(String::new(), |old| format!(" the content of {old}"));
-                format!("operation {id} saw revision {}{}", response.revision, old)
-            }
+            (Some(response), _) => match self.old_reads.get(&index) {
+                Some(old) => format!("operation {id} read what revision {old} held"),
+                None => format!("operation {id} saw revision {}", response.revision),
+            },
             _ => format!("operation {id} was {}", operation.outcome),
         }
     }
@@ -40,9 +39,13 @@ impl Plan<'_> {
                 .response()
                 .map(|response| response.revision)
         };
+        let compacts = |request: &Request| matches!(request, Request::Compact(_));
         let by = match (revision(first), revision(second)) {
+            (Some(_), Some(_)) if compacts(&b.request) => {
+                ", since a compaction forgets what was overwritten".to_owned()
+            }
             (Some(x), Some(y)) if x < y => format!(" by revision {x} < {y}"),
-            (Some(x), Some(y)) if x == y && !matches!(a.request, Request::Compact(_)) => {
+            (Some(x), Some(y)) if x == y && !compacts(&a.request) => {
                 format!(" by revision {x}, which must be written before it is seen")
             }
             _ => String::new(),
@@ -83,11 +86,9 @@ impl Plan<'_> {
         let mut counterexample = start(summary)
             .with(operation)
             .instead(&mismatch.expected, &mismatch.found);
-        for revision in mismatch
-            .revisions
-            .into_iter()
-            .filter(|revision| *revision > 1)
-        {
+        let [expected, found] = mismatch.revisions;
+        let found = if found == expected { 0 } else { found };
+        for revision in [expected, found].into_iter().filter(|r| *r > 1) {
             let reason = match self.writer(revision) {
                 Some(writer) if writer == index => continue,
                 Some(writer) => {

@@ -31,6 +31,7 @@ use super::certificate::{self, Certificate, Kind, Statistics};
 use super::{Options, Verdict, search};
 use crate::history::History;
 
+mod accounts;
 mod explain;
 mod gaps;
 mod order;
@@ -65,7 +66,7 @@ pub(super) fn judge(
         return Verdict::Undetermined(problem);
     }
     let planned = Plan::new(&history.operations, options.known_order, with_serializable);
-    let plan = match planned {
+    let mut plan = match planned {
         Ok(plan) => plan,
         Err(counterexample) => return Verdict::Violation(counterexample),
     };
@@ -73,6 +74,9 @@ pub(super) fn judge(
         Ok(order) => order,
         Err(counterexample) => return Verdict::Violation(counterexample),
     };
+    if let Some(counterexample) = plan.too_many_revisions.take() {
+        return Verdict::Violation(counterexample);
+    }
     let gaps = Gaps::new(&plan, options.known_order);
     let mut replay = Replay::new(&plan, &order, &gaps);
     let steps_max = options

@@ -42,6 +42,9 @@ pub(super) struct Plan<'a> {
     /// Whether any write attaches a key to a lease, so that an expiry may fill a gap.
     pub(super) leases: bool,
     pub(super) not_checked: NotChecked,
+    /// Why there are more revisions than can have been written, if there are. Two operations against
+    /// real time say it better, so they are looked for first.
+    pub(super) too_many_revisions: Option<Box<Counterexample>>,
 }
 
 /// Definite operations that this judge says nothing about.
@@ -176,6 +179,7 @@ impl<'a> Plan<'a> {
             gaps: 0,
             leases: false,
             not_checked: NotChecked::default(),
+            too_many_revisions: None,
         };
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         let mut lease_count = 0;
@@ -269,19 +273,28 @@ impl<'a> Plan<'a> {
             .unwrap_or(usize::MAX)
             .saturating_sub(written);
         let fillers = self.unknown_writes.len() + lease_count;
-        // With the store's own records the replay finds the very revision that nobody wrote.
-        let traceable = known.is_some() && gaps <= self.operations.len() + 1_000_000;
+        // The revisions are in proportion to the history, so that all of them can be looked at.
+        let bounded = gaps <= self.operations.len() + 1_000_000;
+        // With the store's own records the replay finds the very revision that nobody wrote; where
+        // nothing could have been written, it is the first of them.
+        let traceable = bounded && (known.is_some() || fillers == 0);
         if gaps > fillers && !traceable {
             let summary = format!(
-                "revision {} was reached, but {} revisions have no writer and at most {fillers} \
-                 operations of unknown outcome can have written them",
-                self.last, gaps
+                "revision {} was reached, but {} have no writer, and no more than {} can have \
+                 written them",
+                self.last,
+                counted(gaps, "revision"),
+                counted(fillers, "operation of unknown outcome")
             );
             let start = explain::start(summary);
-            return Err(match seen {
-                Some(seen) if seen.0 == self.last => start.with(self.operation(seen.1)).into(),
-                _ => start.because("the final store says so").into(),
+            let counterexample = Box::new(match seen {
+                Some(seen) if seen.0 == self.last => start.with(self.operation(seen.1)),
+                _ => start.because("the final store says so"),
             });
+            if !bounded {
+                return Err(counterexample);
+            }
+            self.too_many_revisions = Some(counterexample);
         }
         Ok(())
     }
@@ -380,6 +393,15 @@ impl<'a> Plan<'a> {
             Outcome::Unknown(_) => u64::MAX,
             _ => operation.returned.unwrap_or(u64::MAX),
         }
+    }
+}
+
+/// `1 operation of unknown outcome`, `2 operations of unknown outcome`.
+fn counted(count: usize, what: &str) -> String {
+    match (count, what.split_once(' ')) {
+        (1, _) => format!("1 {what}"),
+        (count, Some((noun, rest))) => format!("{count} {noun}s {rest}"),
+        (count, None) => format!("{count} {what}s"),
     }
 }
 

@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use im::OrdMap;
 
+use super::accounts::Accounts;
 use super::explain;
 use super::gaps::Gaps;
 use super::order::Order;
@@ -18,9 +19,6 @@ use super::plan::{Index, Plan};
 use crate::check::store::{Context, Keys, Mismatch, apply, expire, judge};
 use crate::check::{Counterexample, Record};
 use crate::history::display_short;
-
-/// How many operations after a gap are looked at to see which keys it cannot have touched.
-const LOOK_AHEAD: usize = 200;
 
 /// The most hopeless situations remembered; beyond, they are searched again when met again.
 const HOPELESS_MAX: usize = 500_000;
@@ -246,42 +244,14 @@ impl<'p, 'a> Replay<'p, 'a> {
             found.retain(|(_, records)| evidence.allows(records));
         }
         if found.len() > 1 {
-            let untouched = self.untouched(revision);
-            let touches = |(_, records): &(Filler, Vec<Record>)| {
-                records.iter().any(|record| untouched.contains(&record.key))
-            };
+            let accounts = Accounts::new(self.plan, &self.now.keys, revision);
+            let refuted = |(_, records): &(Filler, Vec<Record>)| accounts.refute(records);
             // When all are refuted, going on shows which answer refutes them.
-            if !found.iter().all(touches) {
-                found.retain(|candidate| !touches(candidate));
+            if !found.iter().all(refuted) {
+                found.retain(|candidate| !refuted(candidate));
             }
         }
         found.into_iter().map(|(filler, _)| filler).collect()
-    }
-
-    /// Keys that a later answer shows as last written before `revision`.
-    fn untouched(&self, revision: i64) -> BTreeSet<&'p Bytes> {
-        let mut keys = BTreeSet::new();
-        let mut seen = 0;
-        for later in revision..=self.plan.last {
-            let writer = self.plan.writer(later).filter(|_| later > revision);
-            for index in writer.iter().chain(self.plan.readers(later)) {
-                seen += 1;
-                if self.plan.old_reads.contains_key(index) {
-                    continue;
-                }
-                let response = self.plan.operation(*index).response();
-                let Some(response) = response else { continue };
-                response.body.for_each_key_value(&mut |kv| {
-                    if kv.mod_revision < revision {
-                        keys.insert(&kv.key);
-                    }
-                });
-            }
-            if seen >= LOOK_AHEAD || later - revision > LOOK_AHEAD as i64 {
-                break;
-            }
-        }
-        keys
     }
 
     fn take(&mut self, filler: Filler) {

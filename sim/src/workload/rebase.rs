@@ -1,0 +1,198 @@
+//! A clean corner of a store that is in use: keys below a prefix of their own, and revisions counted
+//! from the moment that work there began.
+//!
+//! Seen through a [`Rebase`], a live store looks like one that was empty at revision 1, as long as
+//! nobody else writes to it. So the same judges serve it that judge stores made for the purpose.
+
+use bytes::Bytes;
+
+use crate::history::{Body, Compare, KeyValue, Operand, Outcome, Request};
+
+/// Translates requests to the live store, and its answers back.
+#[derive(Clone, Debug, Default)]
+pub struct Rebase {
+    /// Comes before every key.
+    pub prefix: Bytes,
+    /// What revisions are less than the store's own.
+    pub revisions: i64,
+}
+
+impl Rebase {
+    /// A corner of a store whose revision is `revision` now.
+    pub fn new(prefix: Bytes, revision: i64) -> Rebase {
+        Rebase {
+            prefix,
+            revisions: revision - 1,
+        }
+    }
+
+    /// The end of the range of all keys with the prefix.
+    pub fn prefix_end(&self) -> Bytes {
+        let mut end = self.prefix.to_vec();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return end.into();
+            }
+        }
+        Bytes::from_static(b"\0")
+    }
+
+    fn key(&self, key: &Bytes) -> Bytes {
+        [&self.prefix[..], &key[..]].concat().into()
+    }
+
+    fn range_end(&self, end: &Bytes) -> Bytes {
+        match &end[..] {
+            [] => Bytes::new(),
+            [0] => self.prefix_end(),
+            _ => self.key(end),
+        }
+    }
+
+    fn revision(&self, revision: i64) -> i64 {
+        match revision {
+            1.. => revision.saturating_add(self.revisions),
+            revision => revision,
+        }
+    }
+
+    /// The request that the live store is sent.
+    pub fn request(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        match &mut request {
+            Request::Range(range) => {
+                range.range_end = self.range_end(&range.range_end);
+                range.key = self.key(&range.key);
+                range.revision = self.revision(range.revision);
+            }
+            Request::Put(put) => put.key = self.key(&put.key),
+            Request::Delete(delete) => {
+                delete.range_end = self.range_end(&delete.range_end);
+                delete.key = self.key(&delete.key);
+            }
+            Request::Txn(txn) => {
+                txn.compare
+                    .iter_mut()
+                    .for_each(|compare| self.compare(compare));
+                for inner in txn.then.iter_mut().chain(&mut txn.otherwise) {
+                    *inner = self.request(inner);
+                }
+            }
+            Request::Compact(compact) => compact.revision = self.revision(compact.revision),
+        }
+        request
+    }
+
+    fn compare(&self, compare: &mut Compare) {
+        compare.range_end = self.range_end(&compare.range_end);
+        compare.key = self.key(&compare.key);
+        if let Operand::ModRevision(revision) | Operand::CreateRevision(revision) =
+            &mut compare.operand
+        {
+            *revision = self.revision(*revision);
+        }
+    }
+
+    /// What the answer of the live store means.
+    pub fn outcome(&self, request: &Request, mut outcome: Outcome) -> Outcome {
+        if let Outcome::Ok(response) = &mut outcome {
+            response.revision -= self.revisions;
+            // A member that lags behind may answer such a read from before the work began; the
+            // corner was as empty then as at revision 1.
+            if request.is_serializable() {
+                response.revision = response.revision.max(1);
+            }
+            self.body(&mut response.body);
+        }
+        outcome
+    }
+
+    fn body(&self, body: &mut Body) {
+        match body {
+            Body::Range(body) => body.kvs.iter_mut().for_each(|kv| self.key_value(kv)),
+            Body::Put(body) => body.previous.iter_mut().for_each(|kv| self.key_value(kv)),
+            Body::Delete(body) => body.previous.iter_mut().for_each(|kv| self.key_value(kv)),
+            Body::Txn(body) => body.responses.iter_mut().for_each(|body| self.body(body)),
+            Body::Compact => {}
+        }
+    }
+
+    /// A key without the prefix stays as it is: it should not be in the answer, and a judge shall
+    /// say so.
+    fn key_value(&self, kv: &mut KeyValue) {
+        if kv.key.starts_with(&self.prefix) {
+            kv.key = kv.key.slice(self.prefix.len()..);
+        }
+        kv.create_revision -= self.revisions;
+        kv.mod_revision -= self.revisions;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Range, RangeBody, Relation, Response, Txn};
+
+    #[test]
+    fn requests_and_answers_are_translated() {
+        let rebase = Rebase::new(Bytes::from_static(b"p/"), 41);
+        let range = Range {
+            key: Bytes::from_static(b"a"),
+            range_end: Bytes::from_static(b"\0"),
+            revision: 3,
+            ..Range::default()
+        };
+        let request = Request::Txn(Txn {
+            compare: vec![Compare {
+                key: Bytes::from_static(b"a"),
+                range_end: Bytes::new(),
+                relation: Relation::Equal,
+                operand: Operand::ModRevision(2),
+            }],
+            then: vec![Request::Range(range)],
+            otherwise: Vec::new(),
+        });
+        let Request::Txn(sent) = rebase.request(&request) else {
+            panic!("another request");
+        };
+        assert_eq!(sent.compare[0].key, "p/a");
+        assert_eq!(sent.compare[0].operand, Operand::ModRevision(42));
+        let Request::Range(sent) = &sent.then[0] else {
+            panic!("another request");
+        };
+        assert_eq!(
+            (&sent.key[..], &sent.range_end[..]),
+            (&b"p/a"[..], &b"p0"[..])
+        );
+        assert_eq!(sent.revision, 43);
+        let kv = KeyValue {
+            key: Bytes::from_static(b"p/a"),
+            mod_revision: 42,
+            create_revision: 42,
+            ..KeyValue::default()
+        };
+        let body = Body::Range(RangeBody {
+            kvs: vec![kv],
+            ..RangeBody::default()
+        });
+        let answer = Outcome::Ok(Response { revision: 43, body });
+        let Outcome::Ok(seen) = rebase.outcome(&request, answer) else {
+            panic!("another outcome");
+        };
+        assert_eq!(seen.revision, 3);
+        let Body::Range(body) = seen.body else {
+            panic!("another body");
+        };
+        assert_eq!(
+            (&body.kvs[0].key[..], body.kvs[0].mod_revision),
+            (&b"a"[..], 2)
+        );
+    }
+
+    #[test]
+    fn a_comparison_with_a_missing_key_stays_one() {
+        let rebase = Rebase::new(Bytes::from_static(b"p/"), 41);
+        assert_eq!(rebase.revision(0), 0);
+    }
+}

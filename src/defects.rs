@@ -36,6 +36,8 @@ define! {
     ApplyTwice = "apply-twice",
     /// Only the first half of a transaction's operations is applied.
     HalfTransaction = "half-transaction",
+    /// A write's permission is checked when it is proposed, and not again when it is applied.
+    PermissionAtPropose = "permission-at-propose",
 }
 
 /// The set of mistakes chosen for one member.

@@ -3,12 +3,13 @@
 //! The map, in the order a write travels: [`api`] (gRPC services) → [`server`] (propose, apply,
 //! linearizable read) → [`raft`] (consensus and peer transport) → [`wal`] (the write-ahead log) →
 //! [`mvcc`] (revisions, pure) → [`backend`] (the store on disk) and [`snapshot`] (the store as a
-//! stream). Everything that touches the outside goes through [`host`], so that the testbed can run
+//! stream). [`auth`] (users and permissions, pure) stands beside [`mvcc`]. Everything that touches the outside goes through [`host`], so that the testbed can run
 //! this same code on a virtual clock, a simulated network and a simulated disk.
 
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod auth;
 pub mod backend;
 pub mod client;
 pub mod config;

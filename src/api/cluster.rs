@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::error::unimplemented;
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::cluster_server::Cluster;
-use crate::server::Server;
+use crate::server::{Credentials, Server};
 
 /// Serves Cluster from a [`Server`].
 #[derive(Clone)]
@@ -28,6 +28,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
+        self.server
+            .require_user(&Credentials::of(&request))
+            .await?;
         let published = self.server.read(!request.into_inner().linearizable).await?;
         Ok(Response::new(pb::MemberListResponse {
             // etcd leaves the revision out here, and etcdctl prints what it gets.
@@ -38,29 +41,33 @@ impl Cluster for ClusterService {
 
     async fn member_add(
         &self,
-        _request: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("member add"))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("member remove"))
     }
 
     async fn member_update(
         &self,
-        _request: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("member update"))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("member promote"))
     }
 }

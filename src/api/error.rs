@@ -2,6 +2,7 @@
 
 use tonic::{Code, Status};
 
+use crate::auth;
 use crate::mvcc;
 use crate::server::RequestError;
 
@@ -9,6 +10,7 @@ impl From<RequestError> for Status {
     fn from(error: RequestError) -> Status {
         match error {
             RequestError::Store(error) => store_status(&error),
+            RequestError::Auth(error) => auth_status(error),
             RequestError::TooLarge => Status::new(Code::InvalidArgument, error.to_string()),
             RequestError::TooManyRequests => {
                 Status::new(Code::ResourceExhausted, error.to_string())
@@ -28,6 +30,17 @@ pub fn store_status(error: &mvcc::Error) -> Status {
         mvcc::Code::OutOfRange => Code::OutOfRange,
     };
     Status::new(code, error.message())
+}
+
+/// The status for a refusal of authentication or permission.
+pub fn auth_status(error: auth::Error) -> Status {
+    let code = match error.code() {
+        auth::Code::InvalidArgument => Code::InvalidArgument,
+        auth::Code::PermissionDenied => Code::PermissionDenied,
+        auth::Code::FailedPrecondition => Code::FailedPrecondition,
+        auth::Code::Unauthenticated => Code::Unauthenticated,
+    };
+    Status::new(code, error.to_string())
 }
 
 /// The status for what vetcd does not do yet.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::error::store_status;
+use super::error::{auth_status, store_status};
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::kv_server::Kv;
 use super::proto::vetcdpb::log_request;
 use crate::mvcc::{self, check};
-use crate::server::{self, Server};
+use crate::server::{self, Credentials, Server};
 
 /// Serves KV from a [`Server`].
 #[derive(Clone)]
@@ -50,9 +50,16 @@ impl Kv for KvService {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         check::check_range(&request).map_err(|error| store_status(&error))?;
-        let published = self.server.read(request.serializable).await?;
+        let serializable = request.serializable;
+        let (published, caller) = self.server.read_as(&credentials, serializable).await?;
+        let permitted =
+            published
+                .auth
+                .permit_range(&caller, &request.key, &request.range_end);
+        permitted.map_err(auth_status)?;
         let mut response = published
             .state
             .range(&request)
@@ -65,13 +72,12 @@ impl Kv for KvService {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         check::check_put(&request).map_err(|error| store_status(&error))?;
-        match self
-            .server
-            .propose(log_request::Request::Put(request))
-            .await?
-        {
+        let caller = self.server.caller(&credentials).await?;
+        let request = log_request::Request::Put(request);
+        match self.server.propose_as(caller, request).await? {
             server::Response::Put(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -84,10 +90,12 @@ impl Kv for KvService {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         check::check_delete_range(&request).map_err(|error| store_status(&error))?;
         let request = log_request::Request::DeleteRange(request);
-        match self.server.propose(request).await? {
+        let caller = self.server.caller(&credentials).await?;
+        match self.server.propose_as(caller, request).await? {
             server::Response::DeleteRange(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -100,11 +108,15 @@ impl Kv for KvService {
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         let limit = self.server.limits().txn_operations;
         check::check_txn(&request, limit).map_err(|error| store_status(&error))?;
         if mvcc::is_read_only(&request) {
-            let published = self.server.read(is_serializable(&request)).await?;
+            let serializable = is_serializable(&request);
+            let (published, caller) = self.server.read_as(&credentials, serializable).await?;
+            let permitted = published.auth.permit_txn(&caller, &request, &|_| Vec::new());
+            permitted.map_err(auth_status)?;
             let mut response = published
                 .state
                 .read_only_txn(&request)
@@ -112,11 +124,9 @@ impl Kv for KvService {
             self.fill(&mut response.header);
             return Ok(Response::new(response));
         }
-        match self
-            .server
-            .propose(log_request::Request::Txn(request))
-            .await?
-        {
+        let caller = self.server.caller(&credentials).await?;
+        let request = log_request::Request::Txn(request);
+        match self.server.propose_as(caller, request).await? {
             server::Response::Txn(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -129,8 +139,9 @@ impl Kv for KvService {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let caller = self.server.caller(&Credentials::of(&request)).await?;
         let request = log_request::Request::Compaction(request.into_inner());
-        self.server.propose(request).await?;
+        self.server.propose_as(caller, request).await?;
         let revision = self.server.serializable().state.revision();
         Ok(Response::new(pb::CompactionResponse {
             header: Some(self.server.header(revision)),

@@ -9,7 +9,7 @@ use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::maintenance_server::Maintenance;
 use super::{API_VERSION, STORAGE_VERSION};
 use crate::host::HostExt;
-use crate::server::{RequestError, Server};
+use crate::server::{Credentials, RequestError, Server};
 
 /// Serves Maintenance from a [`Server`].
 #[derive(Clone)]
@@ -28,8 +28,9 @@ impl MaintenanceService {
 impl Maintenance for MaintenanceService {
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.server.require_user(&Credentials::of(&request)).await?;
         let published = self.server.serializable();
         let raft = self.server.raft_status();
         let backend = self.server.backend();
@@ -62,6 +63,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         let revision = request.into_inner().revision;
         let state = self.server.serializable().state.clone();
         let current = state.revision();
@@ -83,11 +85,14 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
+        let credentials = Credentials::of(&request);
         // No alarm can be raised yet, so there is none to list; clients ask before they judge
         // a member's health.
         if request.into_inner().action() != pb::alarm_request::AlarmAction::Get {
+            self.server.require_root(&credentials).await?;
             return Err(unimplemented("raising and disarming alarms"));
         }
+        self.server.require_user(&credentials).await?;
         let revision = self.server.serializable().state.revision();
         Ok(Response::new(pb::AlarmResponse {
             header: Some(self.server.header(revision)),
@@ -99,21 +104,23 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        let _ = request;
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("move-leader"))
     }
 
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("defragmentation"))
     }
 
     async fn hash(
         &self,
-        _request: Request<pb::HashRequest>,
+        request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("hash of the whole backend"))
     }
 
@@ -121,15 +128,17 @@ impl Maintenance for MaintenanceService {
 
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("snapshot streams"))
     }
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         Err(unimplemented("downgrades"))
     }
 }

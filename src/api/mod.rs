@@ -1,5 +1,6 @@
 //! What clients see: the generated protocol types and the services over them.
 
+mod auth;
 mod cluster;
 mod error;
 mod kv;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use crate::host::{Host, Listener};
 use crate::server::Server;
 
+use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
@@ -46,9 +48,13 @@ pub async fn serve_clients(
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::ClusterService::new(server.clone()))
         .max_decoding_message_size(receive);
+    let auth = AuthServer::new(auth::AuthService::new(server.clone()))
+        .max_decoding_message_size(receive)
+        .max_encoding_message_size(usize::MAX);
     let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
+        .add_service(auth)
         .add_service(cluster)
         .add_service(maintenance)
         .prepare();
@@ -58,6 +64,10 @@ pub async fn serve_clients(
 /// Generated protocol types; the definitions are in `src/api/proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::disallowed_types)]
 pub mod proto {
+    /// Users, roles and permissions.
+    pub mod authpb {
+        tonic::include_proto!("authpb");
+    }
     /// Stored key-value pairs and events.
     pub mod mvccpb {
         tonic::include_proto!("mvccpb");

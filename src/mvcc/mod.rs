@@ -40,6 +40,7 @@ use im::{OrdMap, OrdSet};
 
 use crate::api::proto::etcdserverpb::ResponseHeader;
 
+pub(crate) use key_ranges::KeyRanges;
 pub use changes::Changes;
 pub use error::{Code, Error};
 pub use hash::StateHash;

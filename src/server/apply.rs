@@ -12,6 +12,8 @@ use prost::Message;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
+use crate::auth::{self, Caller};
+use crate::auth::tokens::{self, Tokens};
 use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;
@@ -21,6 +23,7 @@ use crate::raft::{self, Apply, Committed, SnapshotStore};
 use crate::snapshot;
 
 use super::board::Board;
+use super::permit::permit;
 use super::waiters::{Outcome, Waiters};
 use super::{Published, Response};
 
@@ -84,6 +87,9 @@ pub struct Applier {
     pub published: Arc<Board>,
     pub waiters: Arc<Waiters>,
     pub snapshots: Arc<SnapshotStore>,
+    pub tokens: Arc<Tokens>,
+    /// The users and roles that the backend has, or is about to have.
+    pub auth_kept: (u64, bool),
 }
 
 struct Progress {
@@ -200,7 +206,11 @@ impl Applier {
             .map_err(|source| Error::Undecodable { index, source })?;
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.execute(request.request);
+        let caller = Caller {
+            user: request.user,
+            revision: request.auth_revision,
+        };
+        let outcome = self.execute(&caller, request.request);
         if matches!(outcome, Ok(Response::Compaction)) {
             self.compact(progress);
             if physical && own && progress.compacting {
@@ -214,23 +224,56 @@ impl Applier {
         Ok(())
     }
 
-    fn execute(&mut self, request: Option<Request>) -> Outcome {
+    fn execute(&mut self, caller: &Caller, request: Option<Request>) -> Outcome {
+        let Some(request) = request else {
+            // A newer member proposed something this version does not know: it has no effect.
+            return Ok(Response::MemberAttributes);
+        };
+        if !defect!(self.defects, PermissionAtPropose) {
+            permit(&self.current, caller, &request)?;
+        }
+        if let Some(changed) = self.current.auth.apply(&request) {
+            changed?;
+            self.forget_tokens(&request);
+            return Ok(Response::Auth);
+        }
         let state = &mut self.current.state;
         match request {
-            Some(Request::Put(put)) => state.put(&put).map(Response::Put),
-            Some(Request::DeleteRange(delete)) => {
-                Ok(Response::DeleteRange(state.delete_range(&delete)))
+            Request::Put(put) => Ok(Response::Put(state.put(&put)?)),
+            Request::DeleteRange(delete) => Ok(Response::DeleteRange(state.delete_range(&delete))),
+            Request::Txn(txn) => Ok(Response::Txn(state.txn(&txn, &self.defects)?)),
+            Request::Compaction(compaction) => {
+                state.compact(compaction.revision)?;
+                Ok(Response::Compaction)
             }
-            Some(Request::Txn(txn)) => state.txn(&txn, &self.defects).map(Response::Txn),
-            Some(Request::Compaction(compaction)) => state
-                .compact(compaction.revision)
-                .map(|()| Response::Compaction),
-            Some(Request::MemberAttributes(attributes)) => {
+            Request::Login(login) => {
+                let auth = &self.current.auth;
+                if !auth.is_enabled() {
+                    return Err(auth::Error::NotEnabled.into());
+                }
+                if auth.revision() != login.checked_revision {
+                    return Err(auth::Error::OldRevision.into());
+                }
+                let token = tokens::complete(&login.token, self.current.index);
+                self.tokens.assign(&token, &login.name, self.host.now());
+                Ok(Response::Login(token))
+            }
+            Request::MemberAttributes(attributes) => {
                 self.current.members.publish(&attributes);
                 Ok(Response::MemberAttributes)
             }
-            // A newer member proposed something this version does not know: it has no effect.
-            None => Ok(Response::MemberAttributes),
+            // Those that `auth` has applied.
+            _ => Ok(Response::Auth),
+        }
+    }
+
+    /// Before the change is shown: a token must not outlive what it stands for.
+    fn forget_tokens(&self, change: &Request) {
+        match change {
+            Request::AuthDisable(_) => self.tokens.forget_all(),
+            Request::UserDelete(request) => self.tokens.forget_user(&request.name),
+            Request::UserChangePassword(request) => self.tokens.forget_user(&request.name),
+            _ => {}
         }
     }
 
@@ -261,7 +304,11 @@ impl Applier {
         progress.committing = true;
         progress.uncommitted = 0;
         let changes = self.current.state.take_changes();
-        let meta = self.current.meta(self.identity);
+        let mut meta = self.current.meta(self.identity);
+        let auth = self.current.auth.version();
+        if std::mem::replace(&mut self.auth_kept, auth) == auth {
+            meta.auth = None;
+        }
         let (index, term) = (self.current.index, self.current.term);
         let backend = self.backend.clone();
         let signals = progress.signals.clone();
@@ -295,7 +342,14 @@ impl Applier {
             conf_state: meta.conf_state.unwrap_or_default(),
             members: super::Members::from_wire(meta.members),
             state,
+            auth: auth::State::from_wire(meta.auth),
         };
+        if std::mem::replace(&mut self.auth_kept, self.current.auth.version())
+            != self.current.auth.version()
+        {
+            // Whose password or user has gone in between is not told.
+            self.tokens.forget_all();
+        }
         self.publish();
         self.host.observe(Event::SnapshotInstalled { index });
         tracing::info!(index, term, "installed a snapshot");

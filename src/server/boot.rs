@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::proto::vetcdpb;
+use crate::auth;
 use crate::backend::{self, Backend};
 use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
@@ -408,6 +409,7 @@ fn open_backend(
             conf_state: mark.conf_state.clone(),
             members: options.members.clone(),
             state: State::new(),
+            auth: auth::State::new(),
         };
         let changes = genesis.state.take_changes();
         backend.commit(&changes, &genesis.meta(identity))?;
@@ -435,6 +437,7 @@ fn published(state: State, meta: vetcdpb::BackendMeta) -> Published {
         conf_state: meta.conf_state.unwrap_or_default(),
         members: Members::from_wire(meta.members),
         state,
+        auth: auth::State::from_wire(meta.auth),
     }
 }
 

@@ -6,10 +6,13 @@
 //! published; a serializable read takes that state as it is.
 
 mod apply;
+mod auth;
 mod board;
 mod boot;
 mod members;
+mod permit;
 mod run;
+mod state_hash;
 mod waiters;
 
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::vetcdpb::{self, log_request::Request};
+use crate::auth as access;
 use crate::backend::Backend;
 use crate::defect;
 use crate::defects::Defects;
@@ -30,8 +34,10 @@ use crate::mvcc::{self, State};
 use crate::raft;
 
 use board::Board;
+pub use auth::{Authenticator, Credentials};
 pub use members::Members;
 pub use run::{Error, run};
+pub use state_hash::state_hash;
 use waiters::Waiters;
 
 /// Entries committed and not yet applied, beyond which new requests are refused.
@@ -52,6 +58,8 @@ pub struct Published {
     pub members: Members,
     /// Keys and values.
     pub state: State,
+    /// Users and roles.
+    pub auth: access::State,
 }
 
 impl Published {
@@ -67,6 +75,7 @@ impl Published {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             revision: self.state.revision(),
+            auth: Some(self.auth.to_wire()),
         }
     }
 }
@@ -77,6 +86,9 @@ pub enum RequestError {
     /// The store refuses it: nothing happened.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// The caller is not known or may not do it: nothing happened.
+    #[error(transparent)]
+    Auth(#[from] access::Error),
     /// It is larger than `--max-request-bytes`: nothing happened.
     #[error("etcdserver: request is too large")]
     TooLarge,
@@ -104,6 +116,10 @@ pub enum Response {
     Compaction,
     /// To a member's publication of its attributes.
     MemberAttributes,
+    /// To a change of users or roles.
+    Auth,
+    /// To a login: the token.
+    Login(String),
 }
 
 /// What every request may not exceed.
@@ -127,18 +143,35 @@ pub struct Server {
     next_id: AtomicU64,
     limits: Limits,
     timeout: Duration,
+    authenticator: Authenticator,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
 
 impl Server {
-    /// Proposes `request` and waits until this member has applied it.
+    /// Proposes what the member does by itself, on nobody's behalf, and waits until this member has
+    /// applied it.
     pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(access::Caller::default(), request).await
+    }
+
+    /// Proposes `request` on behalf of `caller` and waits until this member has applied it. What
+    /// the caller may do is decided then, in log order.
+    pub async fn propose_as(
+        &self,
+        caller: access::Caller,
+        request: Request,
+    ) -> Result<Response, RequestError> {
+        if defect!(self.defects, PermissionAtPropose) {
+            permit::permit(&self.serializable(), &caller, &request)?;
+        }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = vetcdpb::LogRequest {
             id,
             member_id: self.identity.member_id,
             request: Some(request),
+            user: caller.user,
+            auth_revision: caller.revision,
         };
         let mut data = BytesMut::with_capacity(entry.encoded_len());
         entry
@@ -156,7 +189,7 @@ impl Server {
             return Err(RequestError::TooManyRequests);
         }
         match self.host.timeout(self.timeout, waiter).await {
-            Some(Some(result)) => result.map_err(RequestError::Store),
+            Some(Some(result)) => result,
             Some(None) => Err(RequestError::Stopped),
             None => Err(RequestError::Timeout),
         }

@@ -9,12 +9,15 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
+use crate::auth::jwt::Signer;
+use crate::auth::tokens::Tokens;
 use crate::config::Config;
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
 use crate::raft::{self, PeerAddress, SnapshotStore};
 use crate::wal;
 
+use super::auth::{self, Authenticator};
 use super::apply::{self, Applier, BackendOptions};
 use super::board::Board;
 use super::boot::{self, Booted};
@@ -42,6 +45,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The keys for clients' tokens cannot be used.
+    #[error("--auth-token: {0}")]
+    AuthToken(String),
     /// The data directory cannot be used.
     #[error(transparent)]
     Boot(#[from] boot::Error),
@@ -58,7 +64,7 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Error::Config(_) | Error::Listen { .. } | Error::Boot(_)
+            Error::Config(_) | Error::Listen { .. } | Error::AuthToken(_) | Error::Boot(_)
         )
     }
 }
@@ -109,7 +115,8 @@ async fn run_once(
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
-    let member = start(host, config, &options, booted, peer_listeners)?;
+    let signer = auth::signer(host, config).await?;
+    let member = start(host, config, &options, booted, signer, peer_listeners)?;
     let (stop_serving, serving_stopped) = watch::channel(false);
     for listener in client_listeners {
         tracing::info!(address = listener.local_address(), "serving clients");
@@ -162,6 +169,7 @@ fn start(
     config: &Config,
     options: &boot::Options,
     booted: Booted,
+    signer: Option<Arc<Signer>>,
     listeners: Vec<Box<dyn Listener>>,
 ) -> Result<Member, Error> {
     let Booted {
@@ -221,6 +229,8 @@ fn start(
     let backend = Arc::new(backend);
     let (backends, current_backend) = watch::channel(backend.clone());
     let waiters = Arc::new(Waiters::default());
+    let tokens = Arc::new(Tokens::new(Duration::from_secs(config.auth_token_ttl)));
+    let auth_kept = current.auth.version();
     let applier = Applier {
         host: host.clone(),
         defects: defects.clone(),
@@ -239,6 +249,8 @@ fn start(
         published: published.clone(),
         waiters: waiters.clone(),
         snapshots,
+        tokens: tokens.clone(),
+        auth_kept,
     };
     let (apply_sender, apply_ended) = oneshot::channel();
     let applying = async move {
@@ -259,6 +271,7 @@ fn start(
             request_bytes: config.max_request_bytes,
             txn_operations: config.max_txn_ops,
         },
+        authenticator: Authenticator::new(tokens, signer, config.bcrypt_cost),
         trusted_from_term,
         timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
     });

@@ -8,12 +8,10 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::mvcc;
-
-use super::Response;
+use super::{RequestError, Response};
 
 /// What the apply task found out.
-pub type Outcome = Result<Response, mvcc::Error>;
+pub type Outcome = Result<Response, RequestError>;
 
 /// The waiting requests by ID. Its size is bounded by the requests in progress, each of which has
 /// a time-out.

@@ -66,6 +66,7 @@ fn server_program() -> OsString {
 /// A member as a process. Killed when dropped; its log is shown when the test panics.
 pub struct Member {
     pub place: Place,
+    program: OsString,
     flags: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
@@ -91,10 +92,16 @@ impl Member {
         flags.extend(extra.iter().map(|flag| flag.to_string()));
         Member {
             place: place.clone(),
+            program: server_program(),
             flags,
             folder,
             child: None,
         }
+    }
+
+    /// Has the member run by another program that takes the same flags.
+    pub fn set_program(&mut self, program: &Path) {
+        self.program = program.into();
     }
 
     /// Starts the process, also again after it has ended. Does not wait.
@@ -105,7 +112,7 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(server_program())
+        let child = Command::new(&self.program)
             .args(&self.flags)
             .env_clear()
             .stdin(Stdio::null())
@@ -275,6 +282,12 @@ impl Etcdctl {
             program,
             endpoints: endpoints.join(","),
         })
+    }
+
+    /// The real `etcd` that came with this `etcdctl`, if there is one beside it.
+    pub fn etcd(&self) -> Option<PathBuf> {
+        let etcd = self.program.with_file_name("etcd");
+        etcd.is_file().then_some(etcd)
     }
 
     /// Runs a command; blocks.

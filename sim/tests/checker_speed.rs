@@ -216,7 +216,13 @@ fn generate(count: u64, clients: u64, unknown_one_in: u64) -> (History, KnownOrd
         });
     }
     generator.known.revision = generator.revision;
-    (History { operations }, generator.known)
+    (
+        History {
+            operations,
+            ..History::default()
+        },
+        generator.known,
+    )
 }
 
 fn measure(name: &str, history: &History, known: Option<&KnownOrder>) {

@@ -463,7 +463,10 @@ async fn a_leader_killed_under_load_loses_nothing() {
         answered(before_kill) > 20,
         "the cluster did not go on without its leader"
     );
-    let history = History { operations };
+    let history = History {
+        operations,
+        ..History::default()
+    };
     match check::strict_serializability::check(&history, &check::Options::default()) {
         Verdict::Ok(_) => {}
         other => panic!("{other:?}"),

@@ -14,6 +14,7 @@
 //! | [`loss`] | no acknowledged write is lost beyond what the durability setting allows |
 //! | [`after_loss`] | what remains after an allowed loss is strictly serializable |
 //! | [`convergence`] | all members hold the same store in the end |
+//! | [`auth`] | nothing succeeds without permission, nothing permitted is denied |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
 
 use std::fmt;
@@ -21,6 +22,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub mod after_loss;
+pub mod auth;
 pub mod certificate;
 pub mod convergence;
 mod counterexample;

@@ -13,11 +13,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+mod auth;
 mod display;
 pub mod lines;
 pub mod text;
 
 pub(crate) use display::{seconds as display_seconds, short as display_short};
+pub use auth::{AuthAction, AuthOutcome, AuthRecord, Keys, Need, needs};
 pub use lines::HistoryError;
 
 /// Nanoseconds of virtual time since the start of the run.
@@ -28,6 +30,8 @@ pub type Nanoseconds = u64;
 pub struct History {
     /// The operations; their [`Operation::id`]s are distinct.
     pub operations: Vec<Operation>,
+    /// What was done about permissions, in the order in which it began.
+    pub auth: Vec<AuthRecord>,
 }
 
 /// One request of one client, and what came of it.

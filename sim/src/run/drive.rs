@@ -19,7 +19,7 @@ use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
-use crate::workload::{Recorder, compact, kv};
+use crate::workload::{AuthWorld, Recorder, auth_administrator, auth_user, compact, kv};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
 };
@@ -161,11 +161,8 @@ fn start_clients(
 ) -> Vec<NodeId> {
     let mut nodes = Vec::new();
     for planned in &plan.workloads {
-        let clients = match &planned.workload {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-        };
-        for position in 0..clients {
+        let auth_world = AuthWorld::default();
+        for position in 0..planned.workload.clients() {
             let number = nodes.len() as u32;
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
             let session = recorder.session(number, cluster.endpoints());
@@ -178,11 +175,9 @@ fn start_clients(
             let first = number as usize % endpoints.len();
             endpoints.rotate_left(first);
             let workload = planned.workload.clone();
+            let auth_world = auth_world.clone();
             world.start(node, move |host| {
-                let timeout = match &workload {
-                    Workload::Kv(workload) => workload.timeout,
-                    Workload::Compact(workload) => workload.timeout,
-                };
+                let timeout = workload.timeout();
                 let options = ClientOptions {
                     call_timeout: timeout,
                     connect_timeout: timeout,
@@ -195,6 +190,12 @@ fn start_clients(
                     Workload::Compact(workload) => {
                         Box::pin(compact(host, workload, client, session))
                     }
+                    Workload::Auth(workload) if position == 0 => Box::pin(auth_administrator(
+                        host, workload, auth_world, random, client, session,
+                    )),
+                    Workload::Auth(workload) => Box::pin(auth_user(
+                        host, workload, auth_world, position, random, client, session,
+                    )),
                 }
             });
             nodes.push(node);
@@ -350,14 +351,14 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
         };
         let published = server.serializable();
         let state = &published.state;
-        let Ok(hash) = state.hash(0) else {
+        let Some(hash) = vetcd::server::state_hash(&published) else {
             continue;
         };
         facts.members.push(MemberState {
             member: number,
             revision: state.revision(),
             compact_revision: state.compact_revision(),
-            hash: u64::from(hash.hash),
+            hash,
         });
         if furthest
             .as_ref()
@@ -404,10 +405,7 @@ fn node_names(world: &World, plan: &Plan) -> Vec<String> {
     let clients: u32 = plan
         .workloads
         .iter()
-        .map(|planned| match &planned.workload {
-            Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) => 1,
-        })
+        .map(|planned| planned.workload.clients())
         .sum();
     let nodes = plan.members.len() as u32 + clients;
     (0..nodes)

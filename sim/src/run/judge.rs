@@ -12,7 +12,7 @@ use crate::check::loss::{self, PowerLoss, Promise};
 use crate::check::{self, Verdict as Judgement};
 use crate::check::{after_loss, convergence, serializable_reads, strict_serializability};
 use crate::cluster::member_config;
-use crate::history::{Body, History, Outcome, Request};
+use crate::history::{AuthOutcome, AuthRecord, Body, History, Outcome, Request};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -35,6 +35,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.answers(facts);
     checks.lost_writes(facts, &promise, &mut result.lost_writes);
     checks.history(&facts.history, facts, &promise);
+    checks.permissions(&facts.history, &promise);
     checks.convergence(facts);
     checks.recovery(plan, facts);
     result.reached = reached(facts, &result);
@@ -49,6 +50,7 @@ pub fn judge_history(history: &History) -> JudgedHistory {
     let facts = Facts::default();
     let mut checks = Checks::default();
     checks.history(history, &facts, &Promised::default());
+    checks.permissions(history, &Promised::default());
     JudgedHistory {
         operations: count(history),
         checks: checks.results,
@@ -140,8 +142,10 @@ fn recovery_time(facts: &Facts) -> Option<Duration> {
 fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let mut reached: Vec<String> = facts.reached.clone();
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
+    let denied = |record: &AuthRecord| record.outcome == AuthOutcome::Denied;
     let found = [
         ("compacted", facts.history.operations.iter().any(compacted)),
+        ("permission-denied", facts.history.auth.iter().any(denied)),
         ("outcome-unknown", result.operations.unknown > 0),
         (
             "unsynced-writes-lost",
@@ -435,6 +439,21 @@ impl Checks {
         };
         let reads = serializable_reads::check(&history, &certificate, &options);
         self.judged("serializable-reads", Verdict::SafetyViolation, &reads);
+    }
+
+    /// Says nothing of a history in which nobody changes permissions.
+    fn permissions(&mut self, history: &History, promised: &Promised) {
+        const NAME: &str = "permissions";
+        if history.auth.is_empty() {
+            return;
+        }
+        if promised.promise != Promise::NeverLost {
+            let text = "a loss that --wal-sync permits may take changes of permissions as well";
+            self.say(NAME, CheckVerdict::Skipped, text);
+            return;
+        }
+        let judgement = check::auth::check(&history.auth);
+        self.judged(NAME, Verdict::SafetyViolation, &judgement);
     }
 
     fn convergence(&mut self, facts: &Facts) {

@@ -190,6 +190,8 @@ pub enum Workload {
     Kv(KvWorkload),
     /// Compactions of the history.
     Compact(CompactWorkload),
+    /// Users under changing permissions.
+    Auth(AuthWorkload),
 }
 
 impl Workload {
@@ -198,6 +200,26 @@ impl Workload {
         match self {
             Workload::Kv(_) => "kv",
             Workload::Compact(_) => "compact",
+            Workload::Auth(_) => "auth",
+        }
+    }
+
+    /// How many clients it has.
+    pub fn clients(&self) -> u32 {
+        match self {
+            Workload::Kv(workload) => workload.clients,
+            Workload::Compact(_) => 1,
+            // The first is the administrator.
+            Workload::Auth(workload) => workload.clients + 1,
+        }
+    }
+
+    /// When a client gives up on an operation.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Workload::Kv(workload) => workload.timeout,
+            Workload::Compact(workload) => workload.timeout,
+            Workload::Auth(workload) => workload.timeout,
         }
     }
 }
@@ -258,6 +280,21 @@ pub struct CompactWorkload {
     /// Revisions kept before the newest.
     pub keep: u64,
     /// When the client gives up on one.
+    pub timeout: Duration,
+}
+
+/// An administrator who changes users, roles and permissions, and the clients who live with that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthWorkload {
+    /// How many clients besides the administrator.
+    pub clients: u32,
+    /// Operations of all clients together.
+    pub rate: Rate,
+    /// How many keys the changing permissions are about.
+    pub keys: u32,
+    /// Time between changes.
+    pub change_every: Duration,
+    /// When a client gives up on an operation.
     pub timeout: Duration,
 }
 

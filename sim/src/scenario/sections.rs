@@ -7,7 +7,7 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix, Network,
+    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix, Network,
     PowerLoss, ServerFlags, Time, Unsynced, Workload,
 };
 
@@ -240,6 +240,22 @@ pub fn workload<'a>(
             Workload::Compact(CompactWorkload {
                 every,
                 keep: fields.count("keep")?,
+                timeout,
+            })
+        }
+        "auth" => {
+            let change_every = fields.duration("change-every")?;
+            if change_every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("change-every"),
+                    "`change-every` must not be zero",
+                ));
+            }
+            Workload::Auth(AuthWorkload {
+                clients: small(fields.count("clients")?),
+                rate: fields.rate("rate")?,
+                keys: small(fields.count("keys")?),
+                change_every,
                 timeout,
             })
         }

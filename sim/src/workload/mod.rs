@@ -4,11 +4,13 @@
 //! network, and writes every operation into the [`Recorder`]. It never retries a write and never
 //! decides what an unclear outcome meant.
 
+mod auth;
 mod compact;
 mod convert;
 mod kv;
 mod recorder;
 
+pub use auth::{AuthWorld, auth_administrator, auth_user};
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use vetcd::client::{CallError, Client};
 
 use super::convert::{self, Misfit};
-use crate::history::{Body, History, Operation, Outcome, Request};
+use crate::history::{
+    AuthAction, AuthOutcome, AuthRecord, Body, History, Operation, Outcome, Request,
+};
 
 /// The time and result of one finished operation, for statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub struct Recorder {
 #[derive(Default)]
 struct Book {
     operations: Vec<Operation>,
+    auth: Vec<AuthRecord>,
     last_success_ns: Vec<u64>,
     misfits: Vec<String>,
 }
@@ -64,9 +67,11 @@ impl Recorder {
 
     /// Takes everything recorded so far. Operations still under way are in it as unknown.
     pub fn take_history(&self) -> History {
-        let mut operations = std::mem::take(&mut self.lock().operations);
+        let mut book = self.lock();
+        let mut operations = std::mem::take(&mut book.operations);
         operations.sort_by_key(|operation| operation.id);
-        History { operations }
+        let auth = std::mem::take(&mut book.auth);
+        History { operations, auth }
     }
 
     /// When each client was last answered, in virtual nanoseconds; 0 for never.
@@ -138,6 +143,40 @@ impl Session {
         let position = self.recorder.invoke(self.client, member, request);
         let outcome = send(client, request).await;
         self.recorder.finish(position, outcome)
+    }
+}
+
+/// Something done about permissions that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthTicket(usize);
+
+impl Session {
+    /// Records that something is being done about permissions; unknown until it is finished.
+    pub fn begin_auth(&self, action: AuthAction) -> AuthTicket {
+        let invoked = (self.recorder.now_ns)();
+        let mut book = self.recorder.lock();
+        book.auth.push(AuthRecord {
+            client: self.client,
+            invoked,
+            returned: None,
+            action,
+            outcome: AuthOutcome::Unknown("still under way when the run ended".to_owned()),
+        });
+        AuthTicket(book.auth.len() - 1)
+    }
+
+    /// Records what came of it.
+    pub fn finish_auth(&self, ticket: AuthTicket, outcome: AuthOutcome) {
+        let now = (self.recorder.now_ns)();
+        let mut book = self.recorder.lock();
+        let Some(record) = book.auth.get_mut(ticket.0) else {
+            // The history has been taken: the run is over.
+            return;
+        };
+        if !matches!(outcome, AuthOutcome::Unknown(_)) {
+            record.returned = Some(now);
+        }
+        record.outcome = outcome;
     }
 }
 

@@ -182,7 +182,13 @@ impl CasePlan {
             revision: store.revision(),
             records,
         };
-        (History { operations }, known)
+        (
+            History {
+                operations,
+                ..History::default()
+            },
+            known,
+        )
     }
 
     fn request(&self, plan: &OpPlan, store: &Naive) -> Option<Request> {

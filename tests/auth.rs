@@ -147,7 +147,9 @@ role list
 
 fn arguments(line: &str) -> Vec<&str> {
     let parts = line.split(' ');
-    parts.map(|part| if part == "''" { "" } else { part }).collect()
+    parts
+        .map(|part| if part == "''" { "" } else { part })
+        .collect()
 }
 
 /// What is the same whoever answers: the outcome, the words without IDs, and the complaint without
@@ -162,7 +164,11 @@ fn normalised(printed: &Printed) -> (bool, String, Vec<String>) {
             said.replace_range(start..start + digits, "_");
         }
     }
-    (printed.success, said, complaints.map(str::to_owned).collect())
+    (
+        printed.success,
+        said,
+        complaints.map(str::to_owned).collect(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +236,11 @@ async fn a_token_is_good_at_every_member_and_newer_etcd_s_refusals_hold() {
     let Some(ctl) = etcdctl_or_skip(&members) else {
         return;
     };
-    for line in ["user add root:pw", "user grant-role root root", "auth enable"] {
+    for line in [
+        "user add root:pw",
+        "user grant-role root root",
+        "auth enable",
+    ] {
         ctl.ok(&arguments(line));
     }
     let endpoint = &members[0].place.client_address;
@@ -238,7 +248,10 @@ async fn a_token_is_good_at_every_member_and_newer_etcd_s_refusals_hold() {
         .await
         .unwrap();
     let mut first = first.auth_client();
-    let token = first.authenticate("root".into(), "pw".into()).await.unwrap();
+    let token = first
+        .authenticate("root".into(), "pw".into())
+        .await
+        .unwrap();
     let token = token.token().to_owned();
     for member in &members {
         let mut client = client(&[&member.place]);
@@ -265,7 +278,12 @@ async fn a_token_is_good_at_every_member_and_newer_etcd_s_refusals_hold() {
         assert_eq!(refused.message(), "etcdserver: invalid auth token");
     }
     // etcd 3.5.1 lets anybody do these; later releases do not (CVE-2026-33413).
-    for line in ["compaction 1", "endpoint status", "member list", "alarm list"] {
+    for line in [
+        "compaction 1",
+        "endpoint status",
+        "member list",
+        "alarm list",
+    ] {
         let printed = ctl.run(&arguments(line));
         let said = format!("{}{}", printed.stdout, printed.stderr);
         assert!(said.contains("user name is empty"), "{line}: {said}");
@@ -361,7 +379,9 @@ async fn strangers_are_refused_by_every_method() {
 async fn the_rust_client_drives_everything() {
     let members = cluster(1, &[CHEAP]).await;
     let endpoint = members[0].place.client_address.clone();
-    let mut admin = etcd_client::Client::connect([&endpoint], None).await.unwrap();
+    let mut admin = etcd_client::Client::connect([&endpoint], None)
+        .await
+        .unwrap();
     admin.role_add("r").await.unwrap();
     admin.role_add("gone").await.unwrap();
     let both = Permission::read_write("a").with_prefix();
@@ -375,19 +395,28 @@ async fn the_rust_client_drives_everything() {
         .unwrap();
     let granted = admin.role_get("r").await.unwrap().permissions();
     assert_eq!(granted.len(), 1);
-    assert_eq!((granted[0].key(), granted[0].range_end()), (&b"a"[..], &b"b"[..]));
+    assert_eq!(
+        (granted[0].key(), granted[0].range_end()),
+        (&b"a"[..], &b"b"[..])
+    );
     admin.role_delete("gone").await.unwrap();
     assert_eq!(admin.role_list().await.unwrap().roles(), ["r"]);
 
     for name in ["root", "alice", "bob"] {
-        admin.user_add(name, format!("{name}-pw"), None).await.unwrap();
+        admin
+            .user_add(name, format!("{name}-pw"), None)
+            .await
+            .unwrap();
     }
     admin.user_grant_role("root", "root").await.unwrap();
     admin.user_grant_role("alice", "r").await.unwrap();
     admin.user_grant_role("bob", "r").await.unwrap();
     admin.user_revoke_role("bob", "r").await.unwrap();
     assert_eq!(admin.user_get("alice").await.unwrap().roles(), ["r"]);
-    assert_eq!(admin.user_list().await.unwrap().users(), ["alice", "bob", "root"]);
+    assert_eq!(
+        admin.user_list().await.unwrap().users(),
+        ["alice", "bob", "root"]
+    );
     admin.auth_enable().await.unwrap();
 
     let user = |name: &str, password: &str| Some(ConnectOptions::new().with_user(name, password));
@@ -410,7 +439,12 @@ async fn the_rust_client_drives_everything() {
     root.user_change_password("bob", "new").await.unwrap();
     let invalid = bob.get("a1", None).await.unwrap_err().to_string();
     assert!(invalid.contains("invalid auth token"), "{invalid}");
-    connect("bob", "new").await.unwrap().get("a1", None).await.unwrap();
+    connect("bob", "new")
+        .await
+        .unwrap()
+        .get("a1", None)
+        .await
+        .unwrap();
     root.user_delete("bob").await.unwrap();
     root.auth_disable().await.unwrap();
     admin.put("b1", "1", None).await.unwrap();
@@ -421,15 +455,22 @@ async fn signed_tokens_work_and_age_with_every_change() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     std::fs::write(&key, include_bytes!("../src/auth/testdata/rsa-pkcs1.pem")).unwrap();
-    let flag = format!("--auth-token=jwt,sign-method=RS256,priv-key={}", key.display());
+    let flag = format!(
+        "--auth-token=jwt,sign-method=RS256,priv-key={}",
+        key.display()
+    );
     let members = cluster(1, &[CHEAP, &flag]).await;
     let endpoint = members[0].place.client_address.clone();
-    let mut admin = etcd_client::Client::connect([&endpoint], None).await.unwrap();
+    let mut admin = etcd_client::Client::connect([&endpoint], None)
+        .await
+        .unwrap();
     admin.user_add("root", "pw", None).await.unwrap();
     admin.user_grant_role("root", "root").await.unwrap();
     admin.auth_enable().await.unwrap();
     let user = Some(ConnectOptions::new().with_user("root", "pw"));
-    let mut root = etcd_client::Client::connect([&endpoint], user).await.unwrap();
+    let mut root = etcd_client::Client::connect([&endpoint], user)
+        .await
+        .unwrap();
     root.put("a", "1", None).await.unwrap();
     root.user_add("alice", "pw", None).await.unwrap();
     let old = root.put("a", "2", None).await.unwrap_err().to_string();

@@ -241,7 +241,9 @@ impl Auth for AuthService {
         let credentials = Credentials::of(&request);
         let change = Change::RoleGrantPermission(request.into_inner());
         let header = self.change(&credentials, change).await?;
-        Ok(Response::new(pb::AuthRoleGrantPermissionResponse { header }))
+        Ok(Response::new(pb::AuthRoleGrantPermissionResponse {
+            header,
+        }))
     }
 
     async fn role_revoke_permission(
@@ -251,6 +253,8 @@ impl Auth for AuthService {
         let credentials = Credentials::of(&request);
         let change = Change::RoleRevokePermission(request.into_inner());
         let header = self.change(&credentials, change).await?;
-        Ok(Response::new(pb::AuthRoleRevokePermissionResponse { header }))
+        Ok(Response::new(pb::AuthRoleRevokePermissionResponse {
+            header,
+        }))
     }
 }

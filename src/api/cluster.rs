@@ -28,9 +28,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
-        self.server
-            .require_user(&Credentials::of(&request))
-            .await?;
+        self.server.require_user(&Credentials::of(&request)).await?;
         let published = self.server.read(!request.into_inner().linearizable).await?;
         Ok(Response::new(pb::MemberListResponse {
             // etcd leaves the revision out here, and etcdctl prints what it gets.

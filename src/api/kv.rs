@@ -55,10 +55,9 @@ impl Kv for KvService {
         check::check_range(&request).map_err(|error| store_status(&error))?;
         let serializable = request.serializable;
         let (published, caller) = self.server.read_as(&credentials, serializable).await?;
-        let permitted =
-            published
-                .auth
-                .permit_range(&caller, &request.key, &request.range_end);
+        let permitted = published
+            .auth
+            .permit_range(&caller, &request.key, &request.range_end);
         permitted.map_err(auth_status)?;
         let mut response = published
             .state
@@ -115,7 +114,9 @@ impl Kv for KvService {
         if mvcc::is_read_only(&request) {
             let serializable = is_serializable(&request);
             let (published, caller) = self.server.read_as(&credentials, serializable).await?;
-            let permitted = published.auth.permit_txn(&caller, &request, &|_| Vec::new());
+            let permitted = published
+                .auth
+                .permit_txn(&caller, &request, &|_| Vec::new());
             permitted.map_err(auth_status)?;
             let mut response = published
                 .state

@@ -77,7 +77,9 @@ impl State {
         if self.enabled && request.name == ROOT {
             return Err(Error::InvalidManagement);
         }
-        self.users.remove(&request.name).ok_or(Error::UserNotFound)?;
+        self.users
+            .remove(&request.name)
+            .ok_or(Error::UserNotFound)?;
         self.permitted.remove(&request.name);
         self.revision += 1;
         Ok(())
@@ -135,7 +137,9 @@ impl State {
         if self.enabled && request.role == ROOT {
             return Err(Error::InvalidManagement);
         }
-        self.roles.remove(&request.role).ok_or(Error::RoleNotFound)?;
+        self.roles
+            .remove(&request.role)
+            .ok_or(Error::RoleNotFound)?;
         for name in self.users_with(&request.role) {
             if let Some(user) = self.users.get_mut(&name) {
                 Arc::make_mut(user).roles.remove(&request.role);

@@ -192,11 +192,7 @@ impl State {
     ///
     /// # Errors
     /// As [`State::permit`].
-    pub fn permit_delete(
-        &self,
-        caller: &Caller,
-        delete: &DeleteRangeRequest,
-    ) -> Result<(), Error> {
+    pub fn permit_delete(&self, caller: &Caller, delete: &DeleteRangeRequest) -> Result<(), Error> {
         self.permit(caller, Access::Write, &delete.key, &delete.range_end)?;
         if delete.prev_kv {
             self.permit(caller, Access::Read, &delete.key, &delete.range_end)?;

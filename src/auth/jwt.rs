@@ -290,7 +290,10 @@ impl Secret {
 fn secret(method: Method, file: &[u8]) -> Result<Secret, KeyError> {
     if let Some(algorithm) = method.hmac() {
         return match file.is_empty() {
-            true => Err(KeyError::Missing(method.name(), "a priv-key that is not empty")),
+            true => Err(KeyError::Missing(
+                method.name(),
+                "a priv-key that is not empty",
+            )),
             false => Ok(Secret::Hmac(hmac::Key::new(algorithm, file))),
         };
     }

@@ -209,11 +209,7 @@ impl Backend {
             let value = |name| -> Result<Option<Vec<u8>>, redb::Error> {
                 Ok(table.get(name)?.map(|value| value.value().to_vec()))
             };
-            Ok((
-                value(name::META)?,
-                value(name::TOTALS)?,
-                value(name::AUTH)?,
-            ))
+            Ok((value(name::META)?, value(name::TOTALS)?, value(name::AUTH)?))
         })?;
         let damaged = |what: &str| Error::damaged(&self.path, what);
         if let Some(what) = fault {

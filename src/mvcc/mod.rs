@@ -40,10 +40,10 @@ use im::{OrdMap, OrdSet};
 
 use crate::api::proto::etcdserverpb::ResponseHeader;
 
-pub(crate) use key_ranges::KeyRanges;
 pub use changes::Changes;
 pub use error::{Code, Error};
 pub use hash::StateHash;
+pub(crate) use key_ranges::KeyRanges;
 use record::KeyHistory;
 pub use record::Record;
 pub use restore::{Restore, RestoreError};

@@ -12,8 +12,8 @@ use prost::Message;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::proto::vetcdpb::{LogRequest, log_request::Request};
-use crate::auth::{self, Caller};
 use crate::auth::tokens::{self, Tokens};
+use crate::auth::{self, Caller};
 use crate::backend::{self, Backend};
 use crate::defect;
 use crate::defects::Defects;

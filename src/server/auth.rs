@@ -245,7 +245,9 @@ pub async fn signer(
     };
     let disk = host.disk();
     let read = move || -> Result<Signer, String> {
-        let private = private_key.map(|path| read_key(&*disk, &path)).transpose()?;
+        let private = private_key
+            .map(|path| read_key(&*disk, &path))
+            .transpose()?;
         let public = public_key.map(|path| read_key(&*disk, &path)).transpose()?;
         Signer::new(method, private.as_deref(), public.as_deref(), time_to_live)
             .map_err(|error| error.to_string())

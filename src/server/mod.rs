@@ -33,8 +33,8 @@ use crate::host::{Host, HostExt};
 use crate::mvcc::{self, State};
 use crate::raft;
 
-use board::Board;
 pub use auth::{Authenticator, Credentials};
+use board::Board;
 pub use members::Members;
 pub use run::{Error, run};
 pub use state_hash::state_hash;

@@ -17,8 +17,8 @@ use crate::host::{Event, Host, HostExt, Listener};
 use crate::raft::{self, PeerAddress, SnapshotStore};
 use crate::wal;
 
-use super::auth::{self, Authenticator};
 use super::apply::{self, Applier, BackendOptions};
+use super::auth::{self, Authenticator};
 use super::board::Board;
 use super::boot::{self, Booted};
 use super::waiters::Waiters;

@@ -262,12 +262,7 @@ impl<'a> Facts<'a> {
         self.is_met(user, need, certain)
     }
 
-    fn is_met<'b>(
-        &'b self,
-        user: &'b str,
-        need: &Need,
-        holds: impl Fn(Fact<'b>) -> bool,
-    ) -> bool {
+    fn is_met<'b>(&'b self, user: &'b str, need: &Need, holds: impl Fn(Fact<'b>) -> bool) -> bool {
         if user == ROOT {
             return true;
         }
@@ -350,7 +345,8 @@ impl Switch {
     /// Whether it was certainly set throughout `time`.
     fn certain(&self, (from, to): (Nanoseconds, Nanoseconds)) -> bool {
         let firm = |set: &When| {
-            let undoes = |unset: &When| unset.from <= to && unset.by.is_none_or(|by| by >= set.from);
+            let undoes =
+                |unset: &When| unset.from <= to && unset.by.is_none_or(|by| by >= set.from);
             set.by.is_some_and(|by| by <= from) && !self.unset.iter().any(undoes)
         };
         self.set.iter().any(firm)
@@ -452,3 +448,6 @@ impl fmt::Display for AuthRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

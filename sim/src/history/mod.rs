@@ -18,8 +18,8 @@ mod display;
 pub mod lines;
 pub mod text;
 
-pub(crate) use display::{seconds as display_seconds, short as display_short};
 pub use auth::{AuthAction, AuthOutcome, AuthRecord, Keys, Need, needs};
+pub(crate) use display::{seconds as display_seconds, short as display_short};
 pub use lines::HistoryError;
 
 /// Nanoseconds of virtual time since the start of the run.

@@ -7,8 +7,8 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix, Network,
-    PowerLoss, ServerFlags, Time, Unsynced, Workload,
+    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LostWrites, Mix,
+    Network, PowerLoss, ServerFlags, Time, Unsynced, Workload,
 };
 
 fn small(count: u64) -> u32 {

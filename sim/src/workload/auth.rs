@@ -130,7 +130,8 @@ impl Administrator {
         };
         self.insist(&grant, "").await;
         let role = HOME.to_owned();
-        self.insist(&AuthAction::AddRole { role: role.clone() }, "").await;
+        self.insist(&AuthAction::AddRole { role: role.clone() }, "")
+            .await;
         let grant = AuthAction::Grant {
             role,
             read: true,
@@ -493,7 +494,9 @@ pub async fn auth_user(
             continue;
         };
         if current.as_ref().is_none_or(|(known, _)| *known != identity) {
-            let same = current.as_ref().filter(|(known, _)| known.user == identity.user);
+            let same = current
+                .as_ref()
+                .filter(|(known, _)| known.user == identity.user);
             match same {
                 // The token is good until the password has been changed.
                 Some((_, used)) => current = Some((identity.clone(), *used)),

@@ -25,7 +25,9 @@ impl Builder {
             hashed_password: format!("hash of {name}"),
             ..Default::default()
         }))?;
-        roles.iter().try_for_each(|role| self.grant_role(name, role))
+        roles
+            .iter()
+            .try_for_each(|role| self.grant_role(name, role))
     }
 
     fn grant_role(&mut self, user: &str, role: &str) -> Result<(), Error> {
@@ -114,7 +116,10 @@ fn enabling_needs_root_in_charge() {
     builder.enable().unwrap();
     assert_eq!(builder.0.revision(), 3);
     assert_eq!(builder.delete_user(ROOT), Err(Error::InvalidManagement));
-    assert_eq!(builder.revoke_role(ROOT, ROOT), Err(Error::InvalidManagement));
+    assert_eq!(
+        builder.revoke_role(ROOT, ROOT),
+        Err(Error::InvalidManagement)
+    );
     assert_eq!(builder.delete_role(ROOT), Err(Error::InvalidManagement));
     let disable = || Request::AuthDisable(pb::AuthDisableRequest {});
     builder.change(disable()).unwrap();
@@ -143,8 +148,14 @@ fn refused_changes_change_nothing() {
         (|b| b.role(""), Error::RoleEmpty),
         (|b| b.delete_role("x"), Error::RoleNotFound),
         (|b| b.grant("x", Type::Read, "a", ""), Error::RoleNotFound),
-        (|b| b.grant("r", Type::Read, "", ""), Error::InvalidManagement),
-        (|b| b.grant("r", Type::Read, "b", "a"), Error::InvalidManagement),
+        (
+            |b| b.grant("r", Type::Read, "", ""),
+            Error::InvalidManagement,
+        ),
+        (
+            |b| b.grant("r", Type::Read, "b", "a"),
+            Error::InvalidManagement,
+        ),
         (|b| b.revoke("r", "a", ""), Error::PermissionNotGranted),
         (|b| b.revoke("x", "a", ""), Error::RoleNotFound),
     ];
@@ -213,11 +224,17 @@ fn permissions_are_listed_by_key_and_root_has_all() {
         builder.grant("r", Type::Read, key, end).unwrap();
     }
     let listed = builder.0.role_permissions("r").unwrap();
-    let ranges: Vec<_> = listed.iter().map(|p| (&p.key[..], &p.range_end[..])).collect();
+    let ranges: Vec<_> = listed
+        .iter()
+        .map(|p| (&p.key[..], &p.range_end[..]))
+        .collect();
     let expected: [(&[u8], &[u8]); 4] = [(b"a", b"b"), (b"a", b""), (b"b", b"\0"), (b"c", b"")];
     assert_eq!(ranges, expected);
     assert_eq!(builder.0.role_permissions(ROOT), Err(Error::RoleNotFound));
     builder.role(ROOT).unwrap();
     let root = builder.0.role_permissions(ROOT).unwrap();
-    assert_eq!((&root[0].key[..], &root[0].range_end[..]), (&b""[..], &b"\0"[..]));
+    assert_eq!(
+        (&root[0].key[..], &root[0].range_end[..]),
+        (&b""[..], &b"\0"[..])
+    );
 }

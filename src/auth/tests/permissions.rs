@@ -24,7 +24,10 @@ fn who_asks_is_looked_at_first() {
     let builder = readers();
     let state = &builder.0;
     let nobody = Caller::default();
-    assert_eq!(state.permit_range(&nobody, b"a", b""), Err(Error::UserEmpty));
+    assert_eq!(
+        state.permit_range(&nobody, b"a", b""),
+        Err(Error::UserEmpty)
+    );
     let stranger = builder.caller("stranger");
     assert_eq!(state.permit_range(&stranger, b"a", b""), DENIED);
     let mut known_before = builder.caller("reader");
@@ -38,7 +41,10 @@ fn who_asks_is_looked_at_first() {
     let mut root = builder.caller(ROOT);
     state.permit_range(&root, b"\0", b"\0").unwrap();
     root.revision -= 1;
-    assert_eq!(state.permit_range(&root, b"a", b""), Err(Error::OldRevision));
+    assert_eq!(
+        state.permit_range(&root, b"a", b""),
+        Err(Error::OldRevision)
+    );
     // With authentication off nobody is asked.
     State::new().permit_range(&nobody, b"a", b"").unwrap();
     State::new().permit_root(&nobody).unwrap();
@@ -112,9 +118,16 @@ fn showing_the_old_value_is_reading() {
     let builder = readers();
     let (writer, both) = (builder.caller("writer"), builder.caller("both"));
     let state = &builder.0;
-    state.permit_put(&writer, &put("b", false, 0), &no_keys).unwrap();
-    assert_eq!(state.permit_put(&writer, &put("b", true, 0), &no_keys), DENIED);
-    state.permit_put(&both, &put("b", true, 0), &no_keys).unwrap();
+    state
+        .permit_put(&writer, &put("b", false, 0), &no_keys)
+        .unwrap();
+    assert_eq!(
+        state.permit_put(&writer, &put("b", true, 0), &no_keys),
+        DENIED
+    );
+    state
+        .permit_put(&both, &put("b", true, 0), &no_keys)
+        .unwrap();
     state.permit_delete(&writer, &delete("b", false)).unwrap();
     assert_eq!(state.permit_delete(&writer, &delete("b", true)), DENIED);
     state.permit_delete(&both, &delete("b", true)).unwrap();
@@ -130,9 +143,16 @@ fn a_lease_is_as_dear_as_all_its_keys() {
     };
     let (writer, root) = (builder.caller("writer"), builder.caller(ROOT));
     let state = &builder.0;
-    state.permit_put(&writer, &put("b", false, 1), &keys_of).unwrap();
-    assert_eq!(state.permit_put(&writer, &put("b", false, 2), &keys_of), DENIED);
-    state.permit_put(&root, &put("b", false, 2), &keys_of).unwrap();
+    state
+        .permit_put(&writer, &put("b", false, 1), &keys_of)
+        .unwrap();
+    assert_eq!(
+        state.permit_put(&writer, &put("b", false, 2), &keys_of),
+        DENIED
+    );
+    state
+        .permit_put(&root, &put("b", false, 2), &keys_of)
+        .unwrap();
     let revoke = |caller, lease| state.permit_lease_keys(caller, Access::Write, lease, &keys_of);
     revoke(&writer, 1).unwrap();
     revoke(&writer, 3).unwrap();
@@ -256,7 +276,11 @@ fn universe() -> Vec<Vec<u8>> {
     for _ in 0..3 {
         let longer: Vec<Vec<u8>> = keys
             .iter()
-            .flat_map(|key| b"\0abcd".iter().map(|letter| [&key[..], &[*letter]].concat()))
+            .flat_map(|key| {
+                b"\0abcd"
+                    .iter()
+                    .map(|letter| [&key[..], &[*letter]].concat())
+            })
             .collect();
         keys.extend(longer);
     }

@@ -68,7 +68,16 @@ fn the_number_of_tokens_is_bounded() {
 #[test]
 fn a_tokens_index_is_read_strictly() {
     assert_eq!(tokens::index_of(&tokens::complete("abc", 17)), Some(17));
-    for wrong in ["", "abc", "abc.", ".1", "abc.x", "abc.+1", "abc.1.2", "a.99999999999999999999"] {
+    for wrong in [
+        "",
+        "abc",
+        "abc.",
+        ".1",
+        "abc.x",
+        "abc.+1",
+        "abc.1.2",
+        "a.99999999999999999999",
+    ] {
         assert_eq!(tokens::index_of(wrong), None, "{wrong}");
     }
 }
@@ -112,7 +121,10 @@ fn what_is_signed_is_recognised_by_either_key() {
         let token = both.sign(&alice(), now).unwrap();
         let verify = |token: &str, now| both.verify(token, now);
         assert_eq!(verify(&token, now), Some(alice()), "{method:?}");
-        assert_eq!(verify(&token, now + MINUTE - Duration::from_secs(1)), Some(alice()));
+        assert_eq!(
+            verify(&token, now + MINUTE - Duration::from_secs(1)),
+            Some(alice())
+        );
         assert_eq!(verify(&token, now + MINUTE), None, "{method:?} expires");
         if public.is_some() {
             let checker = signer(method, None, public).unwrap();
@@ -134,10 +146,16 @@ fn only_the_chosen_method_counts() {
     let now = Duration::from_secs(1_000);
     let checker = signer(Method::Rs256, None, Some(RSA_PUBLIC)).unwrap();
     let other = signer(Method::Ps256, Some(RSA_PKCS1), None).unwrap();
-    assert_eq!(checker.verify(&other.sign(&alice(), now).unwrap(), now), None);
+    assert_eq!(
+        checker.verify(&other.sign(&alice(), now).unwrap(), now),
+        None
+    );
     // The classic: the public key, which everybody has, taken for a shared secret.
     let confused = signer(Method::Hs256, Some(RSA_PUBLIC), None).unwrap();
-    assert_eq!(checker.verify(&confused.sign(&alice(), now).unwrap(), now), None);
+    assert_eq!(
+        checker.verify(&confused.sign(&alice(), now).unwrap(), now),
+        None
+    );
     let part = |json: &str| BASE64.encode(json);
     let claims = r#"{"username":"alice","revision":7,"exp":99999}"#;
     for unsigned in [
@@ -157,7 +175,11 @@ fn claims_of_the_wrong_type_are_no_claims() {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"shared secret");
     let checker = signer(Method::Hs256, Some("shared secret"), None).unwrap();
     let token = |claims: &str| {
-        let signed = format!("{}.{}", BASE64.encode(r#"{"alg":"HS256"}"#), BASE64.encode(claims));
+        let signed = format!(
+            "{}.{}",
+            BASE64.encode(r#"{"alg":"HS256"}"#),
+            BASE64.encode(claims)
+        );
         let signature = ring::hmac::sign(&key, signed.as_bytes());
         format!("{signed}.{}", BASE64.encode(signature))
     };
@@ -179,10 +201,19 @@ fn claims_of_the_wrong_type_are_no_claims() {
 #[test]
 fn keys_are_refused_with_a_reason() {
     let error = |method, private, public| signer(method, private, public).unwrap_err().to_string();
-    assert_eq!(error(Method::Rs256, None, None), "RS256 needs pub-key or priv-key");
-    assert_eq!(error(Method::Hs256, None, Some(RSA_PUBLIC)), "HS256 needs priv-key, the shared secret");
+    assert_eq!(
+        error(Method::Rs256, None, None),
+        "RS256 needs pub-key or priv-key"
+    );
+    assert_eq!(
+        error(Method::Hs256, None, Some(RSA_PUBLIC)),
+        "HS256 needs priv-key, the shared secret"
+    );
     let wrong = error(Method::Es256, Some(RSA_PKCS8), None);
-    assert!(wrong.starts_with("priv-key holds no key for ES256"), "{wrong}");
+    assert!(
+        wrong.starts_with("priv-key holds no key for ES256"),
+        "{wrong}"
+    );
     let wrong = error(Method::Rs256, Some("nonsense"), None);
     assert!(wrong.contains("no block"), "{wrong}");
     let cut: String = RSA_PKCS1.chars().filter(|c| *c != 'A').collect();

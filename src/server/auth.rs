@@ -267,3 +267,44 @@ fn read_key(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, String> {
     };
     read().map_err(|error: io::Error| format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use super::*;
+
+    fn shown(metadata: &[(&'static str, &str)], common_name: Option<&str>) -> Credentials {
+        let mut request = tonic::Request::new(());
+        for (name, value) in metadata {
+            request.metadata_mut().insert(*name, value.parse().unwrap());
+        }
+        if let Some(name) = common_name {
+            request
+                .extensions_mut()
+                .insert(ClientCommonName(name.to_owned()));
+        }
+        Credentials::of(&request)
+    }
+
+    #[test]
+    fn a_token_comes_in_either_header_with_or_without_bearer() {
+        assert_eq!(shown(&[], None), Credentials::default());
+        for metadata in [
+            ("token", "a.1"),
+            ("token", "Bearer a.1"),
+            ("authorization", "a.1"),
+            ("authorization", "Bearer a.1"),
+        ] {
+            assert_eq!(shown(&[metadata], None).token.as_deref(), Some("a.1"));
+        }
+        let both = [("authorization", "b.2"), ("token", "a.1")];
+        assert_eq!(shown(&both, None).token.as_deref(), Some("a.1"));
+    }
+
+    #[test]
+    fn a_certificate_counts_unless_it_is_the_gateways() {
+        assert_eq!(shown(&[], Some("cn")).common_name.as_deref(), Some("cn"));
+        let through_gateway = [("grpcgateway-accept", "*/*")];
+        assert_eq!(shown(&through_gateway, Some("cn")).common_name, None);
+    }
+}

@@ -304,10 +304,10 @@ impl Applier {
         progress.committing = true;
         progress.uncommitted = 0;
         let changes = self.current.state.take_changes();
-        let mut meta = self.current.meta(self.identity);
+        let mut meta = self.current.batch_meta(self.identity);
         let auth = self.current.auth.version();
-        if std::mem::replace(&mut self.auth_kept, auth) == auth {
-            meta.auth = None;
+        if std::mem::replace(&mut self.auth_kept, auth) != auth {
+            meta.auth = Some(self.current.auth.to_wire());
         }
         let (index, term) = (self.current.index, self.current.term);
         let backend = self.backend.clone();

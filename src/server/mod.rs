@@ -63,8 +63,17 @@ pub struct Published {
 }
 
 impl Published {
-    /// What goes with the keys into a backend batch or a snapshot.
+    /// What goes with the keys into a snapshot.
     pub fn meta(&self, identity: raft::Identity) -> vetcdpb::BackendMeta {
+        vetcdpb::BackendMeta {
+            auth: Some(self.auth.to_wire()),
+            ..self.batch_meta(identity)
+        }
+    }
+
+    /// What goes with the keys into every backend batch: without users and roles, which a batch
+    /// brings only when they have changed.
+    pub fn batch_meta(&self, identity: raft::Identity) -> vetcdpb::BackendMeta {
         vetcdpb::BackendMeta {
             consistent_index: self.index,
             term: self.term,
@@ -75,7 +84,7 @@ impl Published {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             revision: self.state.revision(),
-            auth: Some(self.auth.to_wire()),
+            auth: None,
         }
     }
 }

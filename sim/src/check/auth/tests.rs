@@ -227,9 +227,14 @@ fn what_is_gone_for_good_stays_gone() {
     let and = |last: Record| over.clone().into_iter().chain([last]);
     is_wrong(and(ask(61, 70, &write_b, Done)), STOLEN);
     is_right(and(ask(59, 70, &write_b, Done)));
-    // Unless it may have been made again.
+    // Unless all of it may have been made again; the role alone is not enough.
     let again = unknown(46, add_role("r"));
-    is_right(and(ask(61, 70, &write_b, Done)).chain([again]));
+    is_wrong(
+        and(ask(61, 70, &write_b, Done)).chain([again.clone()]),
+        STOLEN,
+    );
+    let permitted = unknown(47, permit("r", false, true, keys("a", "c")));
+    is_right(and(ask(61, 70, &write_b, Done)).chain([again, permitted]));
     let user = AuthAction::DeleteUser { user: "u".into() };
     let over = [unknown(45, give("r")), done(50, 60, user)];
     is_wrong(

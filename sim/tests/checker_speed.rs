@@ -216,11 +216,10 @@ fn generate(count: u64, clients: u64, unknown_one_in: u64) -> (History, KnownOrd
         });
     }
     generator.known.revision = generator.revision;
-    let watches = Vec::new();
     (
         History {
             operations,
-            watches,
+            ..History::default()
         },
         generator.known,
     )

@@ -15,7 +15,9 @@ use crate::check::{
     after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
 };
 use crate::cluster::member_config;
-use crate::history::{Body, History, LeaseRequest, News, Outcome, Request};
+use crate::history::{
+    AuthOutcome, AuthRecord, Body, History, LeaseRequest, News, Outcome, Request,
+};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -40,6 +42,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.history(&facts.history, facts, &promise);
     checks.leases(plan, facts);
     checks.watches(&facts.history, facts, &promise);
+    checks.permissions(&facts.history, &promise);
     checks.convergence(facts);
     checks.membership(facts);
     checks.recovery(plan, facts);
@@ -56,6 +59,7 @@ pub fn judge_history(history: &History) -> JudgedHistory {
     let mut checks = Checks::default();
     checks.history(history, &facts, &Promised::default());
     checks.watches(history, &facts, &Promised::default());
+    checks.permissions(history, &Promised::default());
     JudgedHistory {
         operations: count(history),
         checks: checks.results,
@@ -156,6 +160,7 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
     let watches = &facts.history.watches;
     let shown = watches.iter().flat_map(|watch| &watch.responses);
+    let denied = |record: &AuthRecord| record.outcome == AuthOutcome::Denied;
     let found = [
         (
             "watch-resumed",
@@ -168,6 +173,7 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
                 .any(|r| matches!(r.news, News::Cancelled { compacted, .. } if compacted > 0)),
         ),
         ("compacted", facts.history.operations.iter().any(compacted)),
+        ("permission-denied", facts.history.auth.iter().any(denied)),
         ("outcome-unknown", result.operations.unknown > 0),
         (
             "unsynced-writes-lost",
@@ -545,6 +551,21 @@ impl Checks {
         };
         let judgement = watch::check(history, &options);
         self.judged("watch", Verdict::SafetyViolation, &judgement);
+    }
+
+    /// Says nothing of a history in which nobody changes permissions.
+    fn permissions(&mut self, history: &History, promised: &Promised) {
+        const NAME: &str = "permissions";
+        if history.auth.is_empty() {
+            return;
+        }
+        if promised.promise != Promise::NeverLost {
+            let text = "a loss that --wal-sync permits may take changes of permissions as well";
+            self.say(NAME, CheckVerdict::Skipped, text);
+            return;
+        }
+        let judgement = check::auth::check(&history.auth);
+        self.judged(NAME, Verdict::SafetyViolation, &judgement);
     }
 
     fn convergence(&mut self, facts: &Facts) {

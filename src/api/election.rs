@@ -24,8 +24,9 @@ impl ElectionService {
         ElectionService { server }
     }
 
+    /// Who asks: somebody, where that matters. What he may do is decided with the transaction.
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = self.server.caller(&Credentials::of(request)).await;
+        let caller = self.server.require_user(&Credentials::of(request)).await;
         caller.map_err(recipe_status)
     }
 }

@@ -246,12 +246,6 @@ const FLAGS: &[Inert] = &[
         "members are not compared in the background yet",
     ),
     inert(
-        "experimental-enable-lease-checkpoint",
-        Switch,
-        OFF,
-        "what a lease has left is settled by the leases themselves",
-    ),
-    inert(
         "downgrade-check-time",
         Value,
         &[],

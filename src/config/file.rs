@@ -149,11 +149,11 @@ data-dir:
 snapshot-count: 10000
 backend-batch-interval: 50000000
 listen-client-urls: http://localhost:2379,http://localhost:3379
-strict-false-is-no-key: ~
+zzz-is-no-key: ~
 ";
         let error = read(text).unwrap_err();
-        assert_eq!(error, "unknown key \"strict-false-is-no-key\"");
-        let text = text.replace("strict-false-is-no-key: ~", "pre-vote: false\nlog-outputs: [stderr, a.log]\nclient-transport-security:\n  cert-file: a.pem\n  client-cert-auth: true\npeer-transport-security:\n");
+        assert_eq!(error, "unknown key \"zzz-is-no-key\"");
+        let text = text.replace("zzz-is-no-key: ~", "pre-vote: false\nlog-outputs: [stderr, a.log]\nclient-transport-security:\n  cert-file: a.pem\n  client-cert-auth: true\npeer-transport-security:\n");
         let pairs = read(&text).unwrap();
         let pairs: Vec<_> = pairs
             .iter()

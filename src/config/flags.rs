@@ -120,7 +120,7 @@ pub struct Config {
     pub max_request_bytes: usize,
 
     /// Time between the progress notices that a quiet watch asked for, 100ms at least.
-    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    #[arg(help_heading = "Member", long, alias = "experimental-watch-progress-notify-interval", value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
     pub watch_progress_notify_interval: Duration,
 
     /// Size of the store beyond which writes are refused until space is made and the alarm is

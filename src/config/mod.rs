@@ -190,7 +190,10 @@ impl Config {
         let command = Config::parser();
         let mut names: Vec<String> = command
             .get_arguments()
-            .filter_map(|argument| argument.get_long())
+            .flat_map(|argument| {
+                let aliases = argument.get_all_aliases().unwrap_or_default();
+                argument.get_long().into_iter().chain(aliases)
+            })
             .filter(|name| !matches!(*name, "help" | "version"))
             .map(str::to_owned)
             .collect();

@@ -82,7 +82,7 @@ impl Bench {
         let (orders, ordered) = mpsc::channel(1);
         let published = Arc::new(Board::new(current.clone()));
         let timekeeper = super::super::lease::Timekeeper::new(
-            &crate::config::Config::from_arguments(["vetcd"], |_| None).unwrap(),
+            &crate::config::Config::from_pairs::<&str, &str>([]).unwrap(),
         );
         let applier = Applier {
             clock: timekeeper.clock.clone(),

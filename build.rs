@@ -3,8 +3,10 @@
 #[allow(clippy::disallowed_methods, reason = "a build script runs on no host")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const PROTOS: &[&str] = &[
+        "authpb.proto",
         "kv.proto",
         "rpc.proto",
+        "auth.proto",
         "lease.proto",
         "lock.proto",
         "election.proto",

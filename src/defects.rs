@@ -46,6 +46,8 @@ define! {
     LockUnchecked = "lock-unchecked",
     /// Watches are told of a batch only after the compactions in it.
     CompactBeforeWatch = "compact-before-watch",
+    /// A write's permission is checked when it is proposed, and not again when it is applied.
+    PermissionAtPropose = "permission-at-propose",
 }
 
 /// The set of mistakes chosen for one member.

@@ -3,13 +3,15 @@
 //! The map, in the order a write travels: [`api`] (gRPC services) → [`server`] (propose, apply,
 //! linearizable read) → [`raft`] (consensus and peer transport) → [`wal`] (the write-ahead log) →
 //! [`mvcc`] (revisions, pure) → [`backend`] (the store on disk) and [`snapshot`] (the store as a
-//! stream). [`watch`] tells clients what was written. Everything that touches the outside goes through
-//! [`host`], so that the testbed can run this same code on a virtual clock, a simulated network and a
-//! simulated disk. [`util`] is the offline tool `vetcdutl`.
+//! stream). [`watch`] tells clients what was written; [`auth`] (users and permissions, pure) says who
+//! may do what. Everything that touches the outside goes through [`host`], so that the testbed can run
+//! this same code on a virtual clock, a simulated network and a simulated disk. [`util`] is the offline
+//! tool `vetcdutl`.
 
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod auth;
 pub mod backend;
 pub mod client;
 pub mod config;

@@ -229,11 +229,10 @@ fn generate_values(
         });
     }
     generator.known.revision = generator.revision;
-    let watches = Vec::new();
     (
         History {
             operations,
-            watches,
+            ..History::default()
         },
         generator.known,
     )

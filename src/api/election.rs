@@ -9,7 +9,8 @@ use tonic::{Request, Response, Status};
 use super::error::recipe_status;
 use super::proto::v3electionpb as pb;
 use super::proto::v3electionpb::election_server::Election;
-use crate::server::{ElectionError, Server};
+use crate::auth::Caller;
+use crate::server::{Credentials, ElectionError, Server};
 
 /// Serves Election from a [`Server`].
 #[derive(Clone)]
@@ -21,6 +22,12 @@ impl ElectionService {
     /// Serves `server`.
     pub fn new(server: Arc<Server>) -> ElectionService {
         ElectionService { server }
+    }
+
+    /// Who asks: somebody, where that matters. What he may do is decided with the transaction.
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let caller = self.server.require_user(&Credentials::of(request)).await;
+        caller.map_err(recipe_status)
     }
 }
 
@@ -42,8 +49,9 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::CampaignRequest>,
     ) -> Result<Response<pb::CampaignResponse>, Status> {
+        let caller = self.caller(&request).await?;
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
-        let won = self.server.campaign(&name, lease, value).await;
+        let won = self.server.campaign(caller, &name, lease, value).await;
         let won = won.map_err(status)?;
         Ok(Response::new(pb::CampaignResponse {
             header: Some(self.server.header(won.revision)),
@@ -60,11 +68,16 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::ProclaimRequest>,
     ) -> Result<Response<pb::ProclaimResponse>, Status> {
+        let caller = self.caller(&request).await?;
         let request = request.into_inner();
         let leader = leader_key(request.leader)?;
-        let proclaiming =
-            self.server
-                .proclaim(&leader.key, leader.rev, leader.lease, request.value);
+        let proclaiming = self.server.proclaim(
+            &caller,
+            &leader.key,
+            leader.rev,
+            leader.lease,
+            request.value,
+        );
         let revision = proclaiming.await.map_err(status)?;
         Ok(Response::new(pb::ProclaimResponse {
             header: Some(self.server.header(revision)),
@@ -75,8 +88,10 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<pb::LeaderResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let name = request.into_inner().name;
-        let (kv, revision) = self.server.elected(&name).await.map_err(status)?;
+        let elected = self.server.elected(&credentials, &name).await;
+        let (kv, revision) = elected.map_err(status)?;
         Ok(Response::new(pb::LeaderResponse {
             header: Some(self.server.header(revision)),
             kv: Some(kv),
@@ -89,8 +104,9 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
+        let credentials = Credentials::of(&request);
         let name = request.into_inner().name;
-        let observing = self.server.observe_election(&name);
+        let observing = self.server.observe_election(credentials, &name);
         let observation = observing.await.map_err(status)?;
         let start = Some((self.server.clone(), observation));
         let shown = futures::stream::unfold(start, async |state| {
@@ -113,8 +129,9 @@ impl Election for ElectionService {
         &self,
         request: Request<pb::ResignRequest>,
     ) -> Result<Response<pb::ResignResponse>, Status> {
+        let caller = self.caller(&request).await?;
         let leader = leader_key(request.into_inner().leader)?;
-        let resigning = self.server.resign(&leader.key, leader.rev);
+        let resigning = self.server.resign(&caller, &leader.key, leader.rev);
         let revision = resigning.await.map_err(status)?;
         Ok(Response::new(pb::ResignResponse {
             header: Some(self.server.header(revision)),

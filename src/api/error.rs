@@ -2,6 +2,7 @@
 
 use tonic::{Code, Status};
 
+use crate::auth;
 use crate::mvcc;
 use crate::server::{Refusal, RequestError};
 
@@ -10,6 +11,7 @@ impl From<RequestError> for Status {
         match error {
             RequestError::Store(error) => store_status(&error),
             RequestError::Refused(refusal) => refusal.into(),
+            RequestError::Auth(error) => auth_status(error),
             RequestError::TooLarge => Status::new(Code::InvalidArgument, error.to_string()),
             RequestError::TooManyRequests => {
                 Status::new(Code::ResourceExhausted, error.to_string())
@@ -66,4 +68,15 @@ pub fn store_status(error: &mvcc::Error) -> Status {
         mvcc::Code::OutOfRange => Code::OutOfRange,
     };
     Status::new(code, error.message())
+}
+
+/// The status for a refusal of authentication or permission.
+pub fn auth_status(error: auth::Error) -> Status {
+    let code = match error.code() {
+        auth::Code::InvalidArgument => Code::InvalidArgument,
+        auth::Code::PermissionDenied => Code::PermissionDenied,
+        auth::Code::FailedPrecondition => Code::FailedPrecondition,
+        auth::Code::Unauthenticated => Code::Unauthenticated,
+    };
+    Status::new(code, error.to_string())
 }

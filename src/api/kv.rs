@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::error::store_status;
+use super::error::{auth_status, store_status};
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::kv_server::Kv;
 use super::proto::vetcdpb::log_request;
 use crate::mvcc::{self, check};
-use crate::server::{self, Refusal, Server};
+use crate::server::{self, Credentials, Refusal, Server};
 
 /// Serves KV from a [`Server`].
 #[derive(Clone)]
@@ -50,13 +50,19 @@ impl Kv for KvService {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         if !request.serializable && self.server.is_learner() {
             return Err(Refusal::LearnerRefuses.into());
         }
         check::check_range(&request).map_err(|error| store_status(&error))?;
         self.server.metrics().server.ranges.inc();
-        let published = self.server.read(request.serializable).await?;
+        let serializable = request.serializable;
+        let (published, caller) = self.server.read_as(&credentials, serializable).await?;
+        let permitted = published
+            .auth
+            .permit_range(&caller, &request.key, &request.range_end);
+        permitted.map_err(auth_status)?;
         let mut response = published
             .state
             .range(&request)
@@ -69,11 +75,13 @@ impl Kv for KvService {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         check::check_put(&request).map_err(|error| store_status(&error))?;
+        let caller = self.server.caller(&credentials).await?;
         let request = log_request::Request::Put(request);
         self.server.check_quota(&request).await?;
-        match self.server.propose(request).await? {
+        match self.server.propose_as(caller, request).await? {
             server::Response::Put(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -86,10 +94,12 @@ impl Kv for KvService {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         check::check_delete_range(&request).map_err(|error| store_status(&error))?;
         let request = log_request::Request::DeleteRange(request);
-        match self.server.propose(request).await? {
+        let caller = self.server.caller(&credentials).await?;
+        match self.server.propose_as(caller, request).await? {
             server::Response::DeleteRange(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -102,11 +112,17 @@ impl Kv for KvService {
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         let limit = self.server.limits().txn_operations;
         check::check_txn(&request, limit).map_err(|error| store_status(&error))?;
         if mvcc::is_read_only(&request) {
-            let published = self.server.read(is_serializable(&request)).await?;
+            let serializable = is_serializable(&request);
+            let (published, caller) = self.server.read_as(&credentials, serializable).await?;
+            let permitted = published
+                .auth
+                .permit_txn(&caller, &request, &|_| Vec::new());
+            permitted.map_err(auth_status)?;
             let mut response = published
                 .state
                 .read_only_txn(&request)
@@ -114,9 +130,10 @@ impl Kv for KvService {
             self.fill(&mut response.header);
             return Ok(Response::new(response));
         }
+        let caller = self.server.caller(&credentials).await?;
         let request = log_request::Request::Txn(request);
         self.server.check_quota(&request).await?;
-        match self.server.propose(request).await? {
+        match self.server.propose_as(caller, request).await? {
             server::Response::Txn(mut response) => {
                 self.fill(&mut response.header);
                 Ok(Response::new(response))
@@ -129,8 +146,9 @@ impl Kv for KvService {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let caller = self.server.caller(&Credentials::of(&request)).await?;
         let request = log_request::Request::Compaction(request.into_inner());
-        self.server.propose(request).await?;
+        self.server.propose_as(caller, request).await?;
         let revision = self.server.serializable().state.revision();
         Ok(Response::new(pb::CompactionResponse {
             header: Some(self.server.header(revision)),

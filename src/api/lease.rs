@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::lease_server::Lease;
-use crate::server::Server;
+use crate::server::{Credentials, Server};
 
 /// Serves Lease from a [`Server`].
 #[derive(Clone)]
@@ -26,6 +26,7 @@ impl LeaseService {
 /// Answers the next renewal on a stream; `None` at the client's end of it.
 async fn renew_next(
     server: &Arc<Server>,
+    credentials: &Credentials,
     requests: &mut Streaming<pb::LeaseKeepAliveRequest>,
 ) -> Option<Result<pb::LeaseKeepAliveResponse, Status>> {
     let id = match requests.message().await {
@@ -34,7 +35,8 @@ async fn renew_next(
     };
     // Taken before the renewal: if the lease is revoked later, then at a higher revision.
     let header = server.header(server.serializable().state.revision());
-    let renewed = server.lease_renew(id).await.map_err(Status::from);
+    let renewed = server.lease_renew(credentials, id).await;
+    let renewed = renewed.map_err(Status::from);
     Some(renewed.map(|ttl| pb::LeaseKeepAliveResponse {
         header: Some(header),
         id,
@@ -48,8 +50,10 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let caller = self.server.caller(&Credentials::of(&request)).await?;
         let request = request.into_inner();
-        let mut response = self.server.lease_grant(request.id, request.ttl).await?;
+        let granting = self.server.lease_grant(caller, request.id, request.ttl);
+        let mut response = granting.await?;
         let revision = response.header.map_or(0, |header| header.revision);
         response.header = Some(self.server.header(revision));
         Ok(Response::new(response))
@@ -59,7 +63,9 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let revision = self.server.lease_revoke(request.into_inner().id).await?;
+        let caller = self.server.caller(&Credentials::of(&request)).await?;
+        let id = request.into_inner().id;
+        let revision = self.server.lease_revoke(caller, id).await?;
         Ok(Response::new(pb::LeaseRevokeResponse {
             header: Some(self.server.header(revision)),
         }))
@@ -72,12 +78,13 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let start = Some((self.server.clone(), request.into_inner()));
+        let credentials = Credentials::of(&request);
+        let start = Some((self.server.clone(), credentials, request.into_inner()));
         let answers = futures::stream::unfold(start, async |state| {
-            let (server, mut requests) = state?;
-            let answer = renew_next(&server, &mut requests).await?;
+            let (server, credentials, mut requests) = state?;
+            let answer = renew_next(&server, &credentials, &mut requests).await?;
             // An error is the stream's last word.
-            let next = answer.is_ok().then_some((server, requests));
+            let next = answer.is_ok().then_some((server, credentials, requests));
             Some((answer, next))
         });
         Ok(Response::new(Box::pin(answers)))
@@ -87,8 +94,12 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
-        let mut response = self.server.lease_times(request.id, request.keys).await?;
+        let asking = self
+            .server
+            .lease_times(&credentials, request.id, request.keys);
+        let mut response = asking.await?;
         let revision = response.header.map_or(0, |header| header.revision);
         response.header = Some(self.server.header(revision));
         Ok(Response::new(response))
@@ -96,15 +107,13 @@ impl Lease for LeaseService {
 
     async fn lease_leases(
         &self,
-        _request: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        let state = &self.server.linearizable().await?.state;
-        let leases = state.leases().iter();
+        let (ids, revision) = self.server.lease_ids(&Credentials::of(&request)).await?;
+        let leases = ids.into_iter();
         Ok(Response::new(pb::LeaseLeasesResponse {
-            header: Some(self.server.header(state.revision())),
-            leases: leases
-                .map(|lease| pb::LeaseStatus { id: lease.id })
-                .collect(),
+            header: Some(self.server.header(revision)),
+            leases: leases.map(|id| pb::LeaseStatus { id }).collect(),
         }))
     }
 }

@@ -10,7 +10,7 @@ use super::proto::v3lockpb::lock_server::Lock;
 use super::proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use super::proto::vetcdpb::log_request;
 use crate::mvcc::check;
-use crate::server::{self, LockError, Server};
+use crate::server::{self, Credentials, LockError, Server};
 
 /// Serves Lock from a [`Server`].
 #[derive(Clone)]
@@ -28,8 +28,10 @@ impl LockService {
 #[tonic::async_trait]
 impl Lock for LockService {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
+        let caller = self.server.caller(&Credentials::of(&request)).await;
+        let caller = caller.map_err(recipe_status)?;
         let LockRequest { name, lease } = request.into_inner();
-        match self.server.lock(&name, lease).await {
+        match self.server.lock(caller, &name, lease).await {
             Ok((key, revision)) => Ok(Response::new(LockResponse {
                 header: Some(self.server.header(revision)),
                 key,
@@ -44,6 +46,8 @@ impl Lock for LockService {
         &self,
         request: Request<UnlockRequest>,
     ) -> Result<Response<UnlockResponse>, Status> {
+        let caller = self.server.caller(&Credentials::of(&request)).await;
+        let caller = caller.map_err(recipe_status)?;
         let delete = DeleteRangeRequest {
             key: request.into_inner().key,
             ..Default::default()
@@ -51,7 +55,7 @@ impl Lock for LockService {
         check::check_delete_range(&delete).map_err(|error| recipe_status(error.into()))?;
         let deleting = self
             .server
-            .propose(log_request::Request::DeleteRange(delete));
+            .propose_as(caller, log_request::Request::DeleteRange(delete));
         let deleting = deleting.await.map_err(recipe_status)?;
         let server::Response::DeleteRange(deleted) = deleting else {
             return Err(Status::internal("the log answered with something else"));

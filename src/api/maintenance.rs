@@ -9,7 +9,7 @@ use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::maintenance_server::Maintenance;
 use super::{API_VERSION, STORAGE_VERSION};
 use crate::host::HostExt;
-use crate::server::{DefragmentError, RequestError, Server, state_hash};
+use crate::server::{Credentials, DefragmentError, RequestError, Server, state_hash};
 
 /// Serves Maintenance from a [`Server`].
 #[derive(Clone)]
@@ -28,8 +28,9 @@ impl MaintenanceService {
 impl Maintenance for MaintenanceService {
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.server.require_user(&Credentials::of(&request)).await?;
         let published = self.server.serializable();
         let raft = self.server.raft_status();
         let backend = self.server.backend();
@@ -66,6 +67,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         let revision = request.into_inner().revision;
         let state = self.server.serializable().state.clone();
         let current = state.revision();
@@ -87,7 +89,17 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        let alarms = self.server.alarm(request.into_inner()).await?;
+        let credentials = Credentials::of(&request);
+        let request = request.into_inner();
+        match request.action() {
+            pb::alarm_request::AlarmAction::Get => {
+                self.server.require_user(&credentials).await?;
+            }
+            _ => {
+                self.server.require_root(&credentials).await?;
+            }
+        }
+        let alarms = self.server.alarm(request).await?;
         let revision = self.server.serializable().state.revision();
         Ok(Response::new(pb::AlarmResponse {
             header: Some(self.server.header(revision)),
@@ -99,6 +111,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         self.server
             .move_leader(request.into_inner().target_id)
             .await?;
@@ -108,8 +121,9 @@ impl Maintenance for MaintenanceService {
 
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         match self.server.defragment().await {
             Ok(()) => Ok(Response::new(pb::DefragmentResponse { header: None })),
             Err(error @ DefragmentError::Stopped) => Err(Status::unavailable(error.to_string())),
@@ -119,8 +133,9 @@ impl Maintenance for MaintenanceService {
 
     async fn hash(
         &self,
-        _request: Request<pb::HashRequest>,
+        request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         let published = self.server.serializable();
         let revision = published.state.revision();
         let hashing = self
@@ -140,8 +155,9 @@ impl Maintenance for MaintenanceService {
 
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         // This member's own state, as in etcd: a snapshot can be had without a leader.
         let published = self.server.read(true).await?;
         let stream = super::snapshot_stream::start(self.server.host(), published);
@@ -152,6 +168,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        self.server.require_root(&Credentials::of(&request)).await?;
         self.server.downgrade(request.get_ref()).await?;
         let revision = self.server.serializable().state.revision();
         Ok(Response::new(pb::DowngradeResponse {

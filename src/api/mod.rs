@@ -1,5 +1,6 @@
 //! What clients see: the generated protocol types and the services over them.
 
+mod auth;
 mod cluster;
 pub mod descriptors;
 mod election;
@@ -22,6 +23,7 @@ use tokio::sync::watch as signal;
 use crate::host::{Host, Listener};
 use crate::server::Server;
 
+use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
@@ -62,6 +64,9 @@ pub async fn serve_clients(
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::ClusterService::new(server.clone()))
         .max_decoding_message_size(receive);
+    let auth = AuthServer::new(auth::AuthService::new(server.clone()))
+        .max_decoding_message_size(receive)
+        .max_encoding_message_size(usize::MAX);
     let lease = LeaseServer::new(lease::LeaseService::new(server.clone()))
         .max_decoding_message_size(receive)
         .max_encoding_message_size(usize::MAX);
@@ -74,6 +79,7 @@ pub async fn serve_clients(
     let maintenance = MaintenanceServer::new(maintenance::MaintenanceService::new(server.clone()))
         .max_decoding_message_size(receive);
     let routes = tonic::service::Routes::new(kv)
+        .add_service(auth)
         .add_service(cluster)
         .add_service(lease)
         .add_service(lock)
@@ -90,6 +96,10 @@ pub async fn serve_clients(
 /// Generated protocol types; the definitions are in `src/api/proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::disallowed_types)]
 pub mod proto {
+    /// Users, roles and permissions.
+    pub mod authpb {
+        tonic::include_proto!("authpb");
+    }
     /// Stored key-value pairs and events.
     pub mod mvccpb {
         tonic::include_proto!("mvccpb");

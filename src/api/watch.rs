@@ -17,7 +17,7 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::etcdserverpb as pb;
-use crate::server::Server;
+use crate::server::{Credentials, Server};
 use crate::watch::{Outgoing, Requests, Session};
 
 /// The metadata by which a client asks that its stream ends when there is no leader.
@@ -28,14 +28,19 @@ const REQUIRES_LEADER: (&str, &str) = ("hasleader", "true");
 /// Waits until the member's state is known to be the cluster's: after a permitted loss it might
 /// otherwise tell of writes that the cluster has given up.
 ///
+/// Whether the client may see what it wants to watch is decided as each watch is created, and not
+/// again, as in etcd.
+///
 /// # Errors
 /// `Unavailable` when there is no leader and one is required, or the member's state is not known to
 /// be the cluster's in time; `FailedPrecondition` on a learner.
 pub async fn open(
     server: &Arc<Server>,
     requests: Requests,
+    credentials: Credentials,
     requires_leader: bool,
 ) -> Result<Session, Status> {
+    server.wait_for_token(&credentials).await;
     let published = server.read(true).await?;
     let own = published.members.get(server.identity().member_id);
     if own.is_some_and(|member| member.is_learner) {
@@ -46,14 +51,25 @@ pub async fn open(
         return Err(Status::unavailable("etcdserver: no leader"));
     }
     let headers = server.clone();
+    let permits = server.clone();
     Ok(Session::new(
         server.watches().clone(),
         server.host().clone(),
         server.watch_options(),
         move |revision| headers.header(revision),
+        move |create| {
+            let permitted = permits.permit_watch(&credentials, &create.key, &create.range_end);
+            permitted.map_err(|error| go_text(&error.into()))
+        },
         requests,
         requires_leader,
     ))
+}
+
+/// A status as etcd writes one into a text.
+fn go_text(status: &Status) -> String {
+    let code = status.code();
+    format!("rpc error: code = {code:?} desc = {}", status.message())
 }
 
 /// Serves Watch from a [`Server`].
@@ -89,9 +105,10 @@ impl StreamingService<pb::WatchRequest> for WatchService {
         let (name, value) = REQUIRES_LEADER;
         let given = request.metadata().get(name);
         let requires_leader = given.is_some_and(|given| given.as_bytes() == value.as_bytes());
+        let credentials = Credentials::of(&request);
         Box::pin(async move {
             let requests = Box::pin(request.into_inner());
-            let session = open(&server, requests, requires_leader).await?;
+            let session = open(&server, requests, credentials, requires_leader).await?;
             Ok(Response::new(session))
         })
     }

@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-use crate::api::proto::vetcdpb::{BackendMeta, LeaseRecord};
+use crate::api::proto::vetcdpb::{AuthState, BackendMeta, LeaseRecord};
 use crate::lease::Lease;
 use crate::mvcc::{Record, RevisionKey};
 
@@ -17,6 +17,7 @@ pub(super) mod name {
     pub(in super::super) const META: &[u8] = b"meta";
     /// A [`super::Totals`].
     pub(in super::super) const TOTALS: &[u8] = b"totals";
+    pub(in super::super) const AUTH: &[u8] = b"auth";
 }
 
 /// How much the key table holds; kept with it, so that a lost entry shows.
@@ -86,6 +87,14 @@ pub(super) fn encode_meta(meta: &BackendMeta) -> Vec<u8> {
 
 pub(super) fn decode_meta(value: &[u8]) -> Option<BackendMeta> {
     BackendMeta::decode(open(name::META, value)?).ok()
+}
+
+pub(super) fn encode_auth(auth: &AuthState) -> Vec<u8> {
+    seal(name::AUTH, auth.encode_to_vec())
+}
+
+pub(super) fn decode_auth(value: &[u8]) -> Option<AuthState> {
+    AuthState::decode(open(name::AUTH, value)?).ok()
 }
 
 fn checksum(name: &[u8], content: &[u8]) -> [u8; CRC_BYTES] {

@@ -7,8 +7,9 @@
 //!
 //! Table `key`: a record's revision name (see [`crate::mvcc::RevisionKey`]) → its `KeyValue`.
 //! Table `lease`: a lease's ID, big-endian → its `LeaseRecord`; how many there are is in the meta.
-//! Table `meta`: `meta` → the [`BackendMeta`], `totals` → count and size of the records. Every
-//! value ends in a CRC-32C.
+//! Table `meta`: `meta` → the [`BackendMeta`], `totals` → count and size of the records, `auth` →
+//! users and roles, which a commit writes only when its [`BackendMeta`] carries them. Every value
+//! ends in a CRC-32C.
 //!
 //! **All methods block**: call them as disk work. None starts a thread, reads a clock or draws a
 //! random number, so the same calls write the same bytes.
@@ -218,7 +219,7 @@ impl Backend {
         let mut found = Totals::default();
         let mut leases = 0;
         let mut fault = None;
-        let (meta, totals) = self.read(|database| {
+        let (meta, totals, auth) = self.read(|database| {
             let transaction = database.begin_read()?;
             let table = transaction.open_table(KEY)?;
             for entry in table.iter()? {
@@ -244,14 +245,18 @@ impl Backend {
             let value = |name| -> Result<Option<Vec<u8>>, redb::Error> {
                 Ok(table.get(name)?.map(|value| value.value().to_vec()))
             };
-            Ok((value(name::META)?, value(name::TOTALS)?))
+            Ok((value(name::META)?, value(name::TOTALS)?, value(name::AUTH)?))
         })?;
         let damaged = |what: &str| Error::damaged(&self.path, what);
         if let Some(what) = fault {
             return Err(damaged(&what));
         }
         let meta = meta.as_deref().and_then(codec::decode_meta);
-        let meta = meta.ok_or_else(|| damaged("its metadata is missing or garbled"))?;
+        let mut meta = meta.ok_or_else(|| damaged("its metadata is missing or garbled"))?;
+        if let Some(auth) = auth {
+            let auth = codec::decode_auth(&auth);
+            meta.auth = Some(auth.ok_or_else(|| damaged("its users and roles are garbled"))?);
+        }
         let totals = totals.as_deref().and_then(Totals::decode);
         if totals != Some(found) {
             return Err(damaged("records are missing"));
@@ -466,7 +471,14 @@ fn write_meta(
     totals: Totals,
 ) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(META)?;
-    table.insert(name::META, &*codec::encode_meta(meta))?;
+    if let Some(auth) = &meta.auth {
+        table.insert(name::AUTH, &*codec::encode_auth(auth))?;
+    }
+    let meta = BackendMeta {
+        auth: None,
+        ..meta.clone()
+    };
+    table.insert(name::META, &*codec::encode_meta(&meta))?;
     table.insert(name::TOTALS, &*totals.encode())?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -89,6 +89,8 @@ pub enum TransportError {
 pub struct Channel {
     sender: http2::SendRequest<tonic::body::Body>,
     line: Arc<Line>,
+    /// Goes with every request as the metadata `token`.
+    token: Option<HeaderValue>,
 }
 
 /// What the clones, calls and response bodies of one connection share.
@@ -155,7 +157,11 @@ impl Channel {
                 }
             }),
         ));
-        Ok(Channel { sender, line })
+        Ok(Channel {
+            sender,
+            line,
+            token: None,
+        })
     }
 
     /// Whether the connection is known to be closed: a call now would fail without being sent.
@@ -166,6 +172,18 @@ impl Channel {
     /// Cuts the connection at once. Calls in progress fail, their outcome unknown.
     pub fn close(&self) {
         self.line.cut.cut();
+    }
+
+    /// The same connection for the holder of `token`; one that no header can carry is left out.
+    pub fn with_token(&self, token: &str) -> Channel {
+        let mut token = HeaderValue::from_str(token).ok();
+        if let Some(token) = &mut token {
+            token.set_sensitive(true);
+        }
+        Channel {
+            token,
+            ..self.clone()
+        }
     }
 
     /// The address the connection was made to (`host:port`).
@@ -209,6 +227,9 @@ impl tower_service::Service<Request<tonic::body::Body>> for Channel {
             return Box::pin(async move { Err(line.not_sent()) });
         }
         self.complete(request.uri_mut());
+        if let Some(token) = &self.token {
+            request.headers_mut().insert("token", token.clone());
+        }
         let sent = self.sender.try_send_request(request);
         Box::pin(async move {
             match sent.await {

@@ -87,6 +87,19 @@ impl Error for CallError {
 /// Statuses made by gRPC libraries, this client's included, do not have it.
 const SERVER_PREFIX: &str = "etcdserver: ";
 
+/// Whether the token that came with the call is no longer good, and a new one may help.
+pub(super) fn wants_new_token(status: &Status) -> bool {
+    matches!(
+        status.message(),
+        "etcdserver: invalid auth token" | "etcdserver: revision of auth store is old"
+    )
+}
+
+/// Whether a login failed because none is needed.
+pub(super) fn is_auth_off(status: &Status) -> bool {
+    status.message() == "etcdserver: authentication is not enabled"
+}
+
 /// What the failure `status` of a write says about its effect.
 pub fn classify(status: &Status) -> FailureClass {
     if never_sent(status) {

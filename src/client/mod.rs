@@ -32,6 +32,9 @@ pub type ClusterClient = pb::cluster_client::ClusterClient<Channel>;
 /// The generated maintenance client on a [`Channel`].
 pub type MaintenanceClient = pb::maintenance_client::MaintenanceClient<Channel>;
 
+/// The generated auth client on a [`Channel`].
+pub type AuthClient = pb::auth_client::AuthClient<Channel>;
+
 /// How long a [`Client`] waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -57,6 +60,14 @@ pub struct Client {
     current: usize,
     channel: Option<Channel>,
     options: ClientOptions,
+    user: Option<User>,
+}
+
+/// Who a client is, and the token that says so once it has logged in.
+struct User {
+    name: String,
+    password: String,
+    token: Option<String>,
 }
 
 impl Client {
@@ -73,7 +84,18 @@ impl Client {
             current: 0,
             channel: None,
             options,
+            user: None,
         }
+    }
+
+    /// From now on calls are made as `name`. The client logs in before its next call, and again
+    /// after a call that was refused because the token is no longer good; that call is not repeated.
+    pub fn set_user(&mut self, name: impl Into<String>, password: impl Into<String>) {
+        self.user = Some(User {
+            name: name.into(),
+            password: password.into(),
+            token: None,
+        });
     }
 
     /// The endpoint that calls go to.
@@ -129,12 +151,54 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let channel = self.channel().await?;
+        let mut channel = self.channel().await?;
+        if self.user.is_some() {
+            self.log_in(&channel).await?;
+        }
+        if let Some(token) = self.user.as_ref().and_then(|user| user.token.as_deref()) {
+            channel = channel.with_token(token);
+        }
         let limit = self.options.call_timeout;
         match within(&*self.host, limit, make(channel)).await {
             Some(Ok(response)) => Ok(response.into_inner()),
-            Some(Err(status)) => Err(CallError::from(status)),
+            Some(Err(status)) => {
+                if failure::wants_new_token(&status)
+                    && let Some(user) = &mut self.user
+                {
+                    user.token = None;
+                }
+                Err(CallError::from(status))
+            }
             None => Err(CallError::timed_out(limit)),
+        }
+    }
+
+    /// Gets a token, unless there is one. While authentication is off none is needed.
+    async fn log_in(&mut self, channel: &Channel) -> Result<(), CallError> {
+        let Some(user) = self.user.as_mut().filter(|user| user.token.is_none()) else {
+            return Ok(());
+        };
+        let request = pb::AuthenticateRequest {
+            name: user.name.clone(),
+            password: user.password.clone(),
+        };
+        let limit = self.options.call_timeout;
+        let mut client = auth(channel.clone());
+        let logging_in = within(&*self.host, limit, client.authenticate(request));
+        match logging_in.await {
+            Some(Ok(response)) => {
+                user.token = Some(response.into_inner().token);
+                Ok(())
+            }
+            Some(Err(status)) if failure::is_auth_off(&status) => Ok(()),
+            // Whatever became of the login, the call itself was not sent.
+            Some(Err(status)) => Err(CallError {
+                class: FailureClass::NotSent,
+                status: Box::new(status),
+            }),
+            None => Err(CallError::not_sent(format!(
+                "cannot log in within {limit:?}"
+            ))),
         }
     }
 
@@ -233,6 +297,11 @@ pub fn cluster(channel: Channel) -> ClusterClient {
 /// A maintenance client.
 pub fn maintenance(channel: Channel) -> MaintenanceClient {
     MaintenanceClient::new(channel).max_decoding_message_size(usize::MAX)
+}
+
+/// An auth client.
+pub fn auth(channel: Channel) -> AuthClient {
+    AuthClient::new(channel).max_decoding_message_size(usize::MAX)
 }
 
 /// Awaits `future` for at most `limit` on the host's clock, polling the clock only when it rings.

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
+use super::auth_token::AuthToken;
 use super::duration;
 use super::inert;
 use super::operations::Operations;
 use super::security::Security;
 use super::urls::{InitialCluster, UrlList};
+use crate::auth::password;
 use crate::wal::SyncPolicy;
 
 const AFTER_HELP: &str = "\
@@ -263,6 +265,25 @@ pub struct Config {
     #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub force_new_cluster: bool,
+
+    /// Tokens that clients get: simple, or jwt,sign-method=METHOD,priv-key=FILE,pub-key=FILE,ttl=TIME.
+    #[arg(
+        help_heading = "Auth",
+        long,
+        value_name = "KIND",
+        default_value = "simple"
+    )]
+    pub auth_token: AuthToken,
+
+    /// Time after which an unused simple token is forgotten, seconds.
+    #[arg(help_heading = "Auth", long, value_name = "SECONDS", default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub auth_token_ttl: u64,
+
+    /// Cost of hashing a password, 4 to 31; one more doubles the work.
+    #[arg(help_heading = "Auth", long, value_name = "COST", default_value_t = password::COST_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(i64::from(password::COST_MIN)..=i64::from(password::COST_MAX)))]
+    pub bcrypt_cost: u32,
 
     /// Never sync the log: the same as --wal-sync none. A power loss may cost acknowledged writes.
     #[arg(help_heading = "Unsafe", long, value_name = "BOOL", default_value = "false", value_parser = go_bool,

@@ -60,7 +60,6 @@ const NO_DISCOVERY: &str = "discovery is not supported, and a member without it 
 const NO_TRACING: &str = "distributed tracing is not supported";
 const FILES_GO: &str = "files of the log and snapshots are removed as soon as nothing needs them";
 const OFF: &[&str] = &["", "false", "0", "f", "F", "FALSE", "False"];
-const NO_AUTH: &str = "authentication is not supported yet";
 
 const FLAGS: &[Inert] = &[
     inert("max-snapshots", Value, &[], FILES_GO),
@@ -107,9 +106,6 @@ const FLAGS: &[Inert] = &[
     inert("proxy-dial-timeout", Value, &[], NO_PROXY),
     inert("proxy-write-timeout", Value, &[], NO_PROXY),
     inert("proxy-read-timeout", Value, &[], NO_PROXY),
-    inert("auth-token", Value, &["", "simple"], NO_AUTH),
-    inert("auth-token-ttl", Value, &[], NO_AUTH),
-    inert("bcrypt-cost", Value, &[], NO_AUTH),
     inert("cors", Value, &["", "*"], "every origin is allowed"),
     inert(
         "host-whitelist",

@@ -12,6 +12,7 @@
 //! assert_eq!(config.data_dir(), std::path::Path::new("a.etcd"));
 //! ```
 
+mod auth_token;
 mod duration;
 mod file;
 mod flags;
@@ -30,6 +31,7 @@ use crate::api::proto::vetcdpb::ClusterMember;
 use crate::api::serve::ServeLimits;
 use crate::wal::SyncPolicy;
 
+pub use auth_token::AuthToken;
 pub use flags::{ClusterState, Config, LogFormat, LogLevel, ReadMode};
 pub use identity::{cluster_id, member_id, member_id_at};
 pub use operations::{CompactionMode, MetricsDetail, Operations, Retention};

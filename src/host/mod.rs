@@ -51,7 +51,8 @@ pub trait Host: Send + Sync + 'static {
     /// Reads the monotonic clock.
     fn now(&self) -> Moment;
 
-    /// Reads the wall clock, as the time since the Unix epoch. May jump; for display and logs only.
+    /// Reads the wall clock, as the time since the Unix epoch. May jump; for display, logs
+    /// and the expiry of signed tokens only.
     fn wall_clock(&self) -> Duration;
 
     /// Completes once `duration` has passed on this host's monotonic clock.

@@ -6,21 +6,21 @@ use std::ops::Bound;
 /// A union of half-open key ranges, kept disjoint: adding one and asking for a key take
 /// logarithmic time, however the ranges overlap.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeyRanges {
+pub(crate) struct KeyRanges {
     /// Start (included) → end (excluded; `None` for no end).
     ranges: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl KeyRanges {
     /// Adds a single key.
-    pub(super) fn insert_key(&mut self, key: &[u8]) {
+    pub(crate) fn insert_key(&mut self, key: &[u8]) {
         let mut end = key.to_vec();
         end.push(0);
         self.insert(key, Some(end));
     }
 
     /// Adds `[start, end)`; nothing when the end is not after the start.
-    pub(super) fn insert(&mut self, start: &[u8], end: Option<Vec<u8>>) {
+    pub(crate) fn insert(&mut self, start: &[u8], end: Option<Vec<u8>>) {
         if end.as_deref().is_some_and(|end| end <= start) {
             return;
         }
@@ -45,17 +45,28 @@ impl KeyRanges {
     }
 
     /// Adds every range of `other`.
-    pub(super) fn extend(&mut self, other: KeyRanges) {
+    pub(crate) fn extend(&mut self, other: KeyRanges) {
         for (start, end) in other.ranges {
             self.insert(&start, end);
         }
     }
 
     /// Whether `key` lies in one of the ranges.
-    pub(super) fn contains(&self, key: &[u8]) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         let at_or_before = (Bound::Unbounded, Bound::Included(key));
         match self.ranges.range::<[u8], _>(at_or_before).next_back() {
             Some((_, end)) => end.as_deref().is_none_or(|end| key < end),
+            None => false,
+        }
+    }
+
+    /// Whether every key from `start` on and before `end` (`None` for no end) lies in the ranges.
+    pub(crate) fn covers(&self, start: &[u8], end: Option<&[u8]>) -> bool {
+        let at_or_before = (Bound::Unbounded, Bound::Included(start));
+        // They are disjoint and do not touch, so one of them has to cover it all.
+        match self.ranges.range::<[u8], _>(at_or_before).next_back() {
+            Some((_, None)) => true,
+            Some((_, Some(own))) => start < &own[..] && end.is_some_and(|end| end <= &own[..]),
             None => false,
         }
     }

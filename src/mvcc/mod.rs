@@ -45,6 +45,7 @@ use crate::lease::Leases;
 pub use changes::Changes;
 pub use error::{Code, Error};
 pub use hash::StateHash;
+pub(crate) use key_ranges::KeyRanges;
 use record::KeyHistory;
 pub use record::Record;
 pub use restore::{Restore, RestoreError};

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::proto::vetcdpb::change_refused::Reason;
 use crate::api::proto::vetcdpb::{ConfChange, LogRequest, log_request::Request};
+use crate::auth::tokens::{self, Tokens};
+use crate::auth::{self, Caller};
 use crate::backend::{self, Backend, Size};
 use crate::defect;
 use crate::defects::Defects;
@@ -29,6 +31,7 @@ use super::apply_lease::LeaseEvent;
 use super::board::Board;
 use super::counts;
 use super::news::News;
+use super::permit::permit;
 use super::refusal::Refusal;
 use super::upkeep::Order;
 use super::waiters::{Outcome, Waiters};
@@ -141,6 +144,9 @@ pub struct Applier {
     pub orders: mpsc::Receiver<Order>,
     pub sizes: Arc<Sizes>,
     pub metrics: Arc<Metrics>,
+    pub tokens: Arc<Tokens>,
+    /// The users and roles that the backend has, or is about to have.
+    pub auth_kept: (u64, bool),
 }
 
 /// What is going on besides applying entries. Each flag says that a signal is on its way, and is
@@ -325,7 +331,11 @@ impl Applier {
         }
         let (id, own) = (request.id, request.member_id == self.identity.member_id);
         let physical = matches!(&request.request, Some(Request::Compaction(c)) if c.physical);
-        let outcome = self.measured(request.request, own, change.is_some());
+        let caller = Caller {
+            user: request.user,
+            revision: request.auth_revision,
+        };
+        let outcome = self.measured(&caller, request.request, own, change.is_some());
         if let Ok(Response::Members(members)) = &outcome {
             progress.changes.push(Reconfigured {
                 index,
@@ -347,10 +357,16 @@ impl Applier {
         Ok(())
     }
 
-    fn measured(&mut self, request: Option<Request>, own: bool, is_change: bool) -> Outcome {
+    fn measured(
+        &mut self,
+        caller: &Caller,
+        request: Option<Request>,
+        own: bool,
+        is_change: bool,
+    ) -> Outcome {
         let begun = self.host.now();
         let kind = counts::kind(request.as_ref());
-        let outcome = self.execute(request, own, is_change);
+        let outcome = self.execute(caller, request, own, is_change);
         let seconds = self.host.now().since(begun).as_secs_f64();
         counts::count(&self.metrics.server, kind, &outcome, seconds);
         outcome
@@ -358,13 +374,27 @@ impl Applier {
 
     /// Applies one request. `is_change` says that raft knows the entry as a change of the
     /// membership: only such an entry may be one.
-    fn execute(&mut self, request: Option<Request>, own: bool, is_change: bool) -> Outcome {
+    fn execute(
+        &mut self,
+        caller: &Caller,
+        request: Option<Request>,
+        own: bool,
+        is_change: bool,
+    ) -> Outcome {
         // A newer member proposed something this version does not know: it has no effect.
         let Some(request) = request else {
             return Ok(Response::MemberAttributes);
         };
+        if !defect!(self.defects, PermissionAtPropose) {
+            permit(&self.current, caller, &request)?;
+        }
         if let Some(refusal) = self.current.alarms.refuse(&request) {
             return Err(refusal.into());
+        }
+        if let Some(changed) = self.current.auth.apply(&request) {
+            changed?;
+            self.forget_tokens(&request);
+            return Ok(Response::Auth);
         }
         let state = &mut self.current.state;
         match request {
@@ -379,6 +409,18 @@ impl Applier {
             Request::LeaseRevoke(revoke) => self.revoke_lease(revoke.id, false),
             Request::LeaseExpiry(expiry) => self.expire_lease(&expiry, own),
             Request::LeaseCheckpoints(checkpoints) => Ok(self.checkpoint_leases(&checkpoints)),
+            Request::Login(login) => {
+                let auth = &self.current.auth;
+                if !auth.is_enabled() {
+                    return Err(auth::Error::NotEnabled.into());
+                }
+                if auth.revision() != login.checked_revision {
+                    return Err(auth::Error::OldRevision.into());
+                }
+                let token = tokens::complete(&login.token, self.current.index);
+                self.tokens.assign(&token, &login.name, self.host.now());
+                Ok(Response::Login(token))
+            }
             Request::MemberAttributes(attributes) => {
                 self.current.members.publish(&attributes);
                 Ok(Response::MemberAttributes)
@@ -396,6 +438,16 @@ impl Applier {
                 Err(Refusal::UnknownMethod.into())
             }
             change => self.change_members(change),
+        }
+    }
+
+    /// Before the change is shown: a token must not outlive what it stands for.
+    fn forget_tokens(&self, change: &Request) {
+        match change {
+            Request::AuthDisable(_) => self.tokens.forget_all(),
+            Request::UserDelete(request) => self.tokens.forget_user(&request.name),
+            Request::UserChangePassword(request) => self.tokens.forget_user(&request.name),
+            _ => {}
         }
     }
 
@@ -457,7 +509,11 @@ impl Applier {
         progress.committing = true;
         progress.uncommitted = 0;
         let changes = self.current.state.take_changes();
-        let meta = self.current.meta(self.identity);
+        let mut meta = self.current.batch_meta(self.identity);
+        let auth = self.current.auth.version();
+        if std::mem::replace(&mut self.auth_kept, auth) != auth {
+            meta.auth = Some(self.current.auth.to_wire());
+        }
         let reached = Reached {
             index: self.current.index,
             term: self.current.term,
@@ -467,11 +523,9 @@ impl Applier {
             true => None,
             false => {
                 let state = self.current.state.clone();
-                Some((
-                    progress.defragment.remove(0),
-                    state,
-                    self.options.path.clone(),
-                ))
+                let meta = self.current.meta(self.identity);
+                let path = self.options.path.clone();
+                Some((progress.defragment.remove(0), state, meta, path))
             }
         };
         let (backend, disk) = (self.backend.clone(), self.host.disk());
@@ -479,7 +533,7 @@ impl Applier {
         let committing = self.host.run_blocking(move || {
             backend.commit(&changes, &meta)?;
             let mut size = backend.size().ok();
-            let defragmented = rebuild.map(|(answer, state, path)| {
+            let defragmented = rebuild.map(|(answer, state, meta, path)| {
                 let built = Backend::replace(disk, &path, &state, &meta);
                 if let Ok(backend) = &built {
                     size = backend.size().ok();
@@ -522,6 +576,12 @@ impl Applier {
             term,
             ..Published::restored(state, meta)
         };
+        if std::mem::replace(&mut self.auth_kept, self.current.auth.version())
+            != self.current.auth.version()
+        {
+            // Whose password or user has gone in between is not told.
+            self.tokens.forget_all();
+        }
         self.published.publish(self.current.clone());
         self.news.replaced();
         self.watches.replace(&self.current.state);

@@ -42,7 +42,7 @@ pub async fn run(server: Arc<Server>, retention: Retention) {
             revision,
             physical: false,
         });
-        match server.propose(request).await {
+        match server.propose_own(request).await {
             Ok(_) => {
                 tracing::info!(revision, "compacted automatically");
                 schedule.done(revision, server.host.now());

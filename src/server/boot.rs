@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::proto::vetcdpb;
+use crate::auth;
 use crate::backend::{self, Backend};
 use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
@@ -466,6 +467,7 @@ fn open_backend(
             members: options.members.clone(),
             alarms: Alarms::default(),
             state: State::new(),
+            auth: auth::State::new(),
         };
         let changes = genesis.state.take_changes();
         backend.commit(&changes, &genesis.meta(identity))?;

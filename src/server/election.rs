@@ -12,8 +12,10 @@ use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::etcdserverpb::request_op;
 use crate::api::proto::mvccpb::KeyValue;
 
-use super::lock::{LeaveUnlessKept, delete, holds, oldest};
-use super::{RequestError, Server};
+use crate::auth::Caller;
+
+use super::lock::{LeaveUnlessKept, all, delete, holds, oldest};
+use super::{Credentials, Published, RequestError, Server};
 
 /// Why an election's request failed. The texts are etcd's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,15 +52,17 @@ impl Server {
     /// `LeaseNotFound`; `NotLeader` when the lease ended during the wait; the request's own.
     pub async fn campaign(
         self: &Arc<Self>,
+        caller: Caller,
         name: &[u8],
         lease: i64,
         value: Bytes,
     ) -> Result<Won, ElectionError> {
-        let lease = self.session(lease).await?;
-        let place = self.take_place(name, lease, value.clone()).await?;
+        let lease = self.session(&caller, lease).await?;
+        let taking = self.take_place(&caller, name, lease, value.clone());
+        let place = taking.await?;
         let mut leave = LeaveUnlessKept::new(self, &place);
         if place.existing.as_ref().is_some_and(|kv| kv.value != value) {
-            self.proclaim(&place.key, place.created, lease, value)
+            self.proclaim(&caller, &place.key, place.created, lease, value)
                 .await?;
         }
         let waited = self.wait_for_turn(&place).await?;
@@ -84,6 +88,7 @@ impl Server {
     /// `NotLeader` when the key is gone or another's, or the request's own.
     pub async fn proclaim(
         &self,
+        caller: &Caller,
         key: &Bytes,
         created: i64,
         lease: i64,
@@ -95,7 +100,7 @@ impl Server {
             lease,
             ..Default::default()
         });
-        let response = self.transact(key, created, put, None).await?;
+        let response = self.transact(caller, key, created, put, Vec::new()).await?;
         match response.succeeded {
             true => Ok(response.header.map_or(0, |header| header.revision)),
             false => Err(ElectionError::NotLeader),
@@ -106,8 +111,15 @@ impl Server {
     ///
     /// # Errors
     /// The request's own.
-    pub async fn resign(&self, key: &Bytes, created: i64) -> Result<i64, ElectionError> {
-        let response = self.transact(key, created, delete(key), None).await?;
+    pub async fn resign(
+        &self,
+        caller: &Caller,
+        key: &Bytes,
+        created: i64,
+    ) -> Result<i64, ElectionError> {
+        let deletion = delete(key);
+        let response = self.transact(caller, key, created, deletion, Vec::new());
+        let response = response.await?;
         Ok(response.header.map_or(0, |header| header.revision))
     }
 
@@ -115,8 +127,14 @@ impl Server {
     ///
     /// # Errors
     /// `NoLeader`, or the request's own.
-    pub async fn elected(&self, name: &[u8]) -> Result<(KeyValue, i64), ElectionError> {
-        let state = &self.linearizable().await?.state;
+    pub async fn elected(
+        &self,
+        credentials: &Credentials,
+        name: &[u8],
+    ) -> Result<(KeyValue, i64), ElectionError> {
+        let (published, caller) = self.read_as(credentials, false).await?;
+        permit_queue(&published, &caller, &queue(name))?;
+        let state = &published.state;
         let leader = oldest(state, &queue(name)).ok_or(ElectionError::NoLeader)?;
         Ok((leader, state.revision()))
     }
@@ -127,11 +145,14 @@ impl Server {
     /// The request's own.
     pub async fn observe_election(
         self: &Arc<Self>,
+        credentials: Credentials,
         name: &[u8],
     ) -> Result<Observation, ElectionError> {
-        self.linearizable().await?;
+        let (published, caller) = self.read_as(&credentials, false).await?;
+        permit_queue(&published, &caller, &queue(name))?;
         Ok(Observation {
             server: self.clone(),
+            credentials,
             prefix: queue(name),
             shown: None,
         })
@@ -143,9 +164,21 @@ fn queue(name: &[u8]) -> Bytes {
     [name, b"/"].concat().into()
 }
 
+/// Whether `caller` may see who stands for an election.
+fn permit_queue(
+    published: &Published,
+    caller: &Caller,
+    prefix: &Bytes,
+) -> Result<(), RequestError> {
+    let range = all(prefix);
+    let auth = &published.auth;
+    Ok(auth.permit_range(caller, &range.key, &range.range_end)?)
+}
+
 /// Shows one leader after the other, and each value that it proclaims.
 pub struct Observation {
     server: Arc<Server>,
+    credentials: Credentials,
     prefix: Bytes,
     /// The leader's key and the revision of the value shown last.
     shown: Option<(Bytes, i64)>,
@@ -160,7 +193,8 @@ impl Observation {
         loop {
             let news = self.server.news.subscribe(self.prefix.clone());
             let news = news.ok_or(RequestError::TooManyRequests)?;
-            let state = &self.server.serializable().state;
+            let published = self.server.serializable();
+            let state = &published.state;
             match &mut self.shown {
                 Some((key, shown)) => match state.version_after(key, *shown) {
                     Some(record) if record.tombstone => {
@@ -180,6 +214,8 @@ impl Observation {
                 },
                 None => {
                     if let Some(leader) = oldest(state, &self.prefix) {
+                        let caller = self.server.caller_at(&published, &self.credentials)?;
+                        permit_queue(&published, &caller, &self.prefix)?;
                         self.shown = Some((leader.key.clone(), leader.mod_revision));
                         return Ok((leader, state.revision()));
                     }

@@ -4,10 +4,14 @@
 //! from [`records`] is lost by `etcdctl snapshot save`, what is missing from [`adopt`] is lost by a
 //! restore.
 
+use prost::Message;
+
 use super::Alarms;
 use super::Published;
 use crate::api::STORAGE_VERSION;
-use crate::snapshot::etcd_schema::{LeaseRecord, Records};
+use crate::api::proto::{authpb, vetcdpb};
+use crate::auth;
+use crate::snapshot::etcd_schema::{AuthRecords, LeaseRecord, Records};
 
 /// Everything in `published` but keys and values.
 pub fn records(published: &Published) -> Records {
@@ -30,22 +34,14 @@ pub fn records(published: &Published) -> Records {
         // agrees on one with its peers when it starts.
         cluster_version: None,
         storage_version: Some(STORAGE_VERSION.to_owned()),
+        auth: auth_records(published.auth.to_wire()),
         ..Records::default()
     }
 }
 
-/// What a database says that this server cannot keep.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftBehind {
-    /// Users and roles.
-    pub users_and_roles: usize,
-    /// Whether requests needed a user.
-    pub auth_enabled: bool,
-}
-
 /// Takes over, into a state that has the keys and values already, what of `records` outlives a
 /// restore: everything but the old cluster's members and its place in the old log.
-pub fn adopt(records: &Records, published: &mut Published) -> LeftBehind {
+pub fn adopt(records: &Records, published: &mut Published) {
     published.alarms = Alarms::from_wire(records.alarms.iter().copied());
     let index = published.index;
     for lease in &records.leases {
@@ -55,8 +51,37 @@ pub fn adopt(records: &Records, published: &mut Published) -> LeftBehind {
             published.state.checkpoint_lease(lease.id, index, left);
         }
     }
-    LeftBehind {
-        users_and_roles: records.auth.users.len() + records.auth.roles.len(),
-        auth_enabled: records.auth.enabled,
+    published.auth = auth::State::from_wire(Some(auth_state(&records.auth)));
+}
+
+fn auth_records(auth: vetcdpb::AuthState) -> AuthRecords {
+    let users = auth.users.into_iter();
+    let roles = auth.roles.into_iter();
+    AuthRecords {
+        enabled: auth.enabled,
+        revision: auth.revision,
+        users: users
+            .map(|user| (user.name.to_vec(), user.encode_to_vec()))
+            .collect(),
+        roles: roles
+            .map(|role| (role.name.to_vec(), role.encode_to_vec()))
+            .collect(),
+    }
+}
+
+/// What cannot be read is left out: the reader of databases has refused it before.
+fn auth_state(records: &AuthRecords) -> vetcdpb::AuthState {
+    let users = records.users.values();
+    let roles = records.roles.values();
+    vetcdpb::AuthState {
+        enabled: records.enabled,
+        // 0 stands for the beginning, which counts as a change here.
+        revision: records.revision.max(1),
+        users: users
+            .filter_map(|user| authpb::User::decode(&**user).ok())
+            .collect(),
+        roles: roles
+            .filter_map(|role| authpb::Role::decode(&**role).ok())
+            .collect(),
     }
 }

@@ -14,13 +14,14 @@ use crate::api::proto::vetcdpb::{
     LeaseCheckpoints, LeaseExpiry, LeaseGrant, log_request::Request, peer_answer::Answer,
     peer_call::Call,
 };
+use crate::auth::{Access, Caller};
 use crate::config::Config;
 use crate::host::HostExt;
 use crate::lease::{CheckpointPolicy, Clock, Counters, Lease, Renewal, TTL_MAX, ttl_min};
 use crate::mvcc;
 use crate::raft::{PeerAddress, Role};
 
-use super::{Published, RequestError, Response, Server};
+use super::{Credentials, Published, RequestError, Response, Server};
 
 /// How often a leader looks for expired leases: at least, and at most.
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
@@ -74,6 +75,7 @@ impl Server {
     /// `LeaseExists`, `LeaseTtlTooLarge`, or the request's own.
     pub async fn lease_grant(
         &self,
+        caller: Caller,
         id: i64,
         ttl: i64,
     ) -> Result<pb::LeaseGrantResponse, RequestError> {
@@ -90,7 +92,7 @@ impl Server {
         };
         let request = Request::LeaseGrant(grant);
         self.check_quota(&request).await?;
-        match self.propose(request).await? {
+        match self.propose_as(caller, request).await? {
             Response::LeaseGrant(response) => Ok(response),
             _ => Err(RequestError::Stopped),
         }
@@ -100,19 +102,32 @@ impl Server {
     ///
     /// # Errors
     /// `LeaseNotFound`, or the request's own.
-    pub async fn lease_revoke(&self, id: i64) -> Result<i64, RequestError> {
-        let revoke = pb::LeaseRevokeRequest { id };
-        match self.propose(Request::LeaseRevoke(revoke)).await? {
+    pub async fn lease_revoke(&self, caller: Caller, id: i64) -> Result<i64, RequestError> {
+        let revoke = Request::LeaseRevoke(pb::LeaseRevokeRequest { id });
+        match self.propose_as(caller, revoke).await? {
             Response::LeaseRevoke { revision } => Ok(revision),
             _ => Err(RequestError::Stopped),
         }
     }
 
-    /// Renews a lease; its TTL in seconds, 0 when there is none.
+    /// Renews a lease; its TTL in seconds, 0 when there is none. Who renews it must be allowed to
+    /// write its keys.
     ///
     /// # Errors
-    /// `Timeout` when no leader answered in time.
-    pub async fn lease_renew(self: &Arc<Self>, id: i64) -> Result<i64, RequestError> {
+    /// `Timeout` when no leader answered in time; those of authentication.
+    pub async fn lease_renew(
+        self: &Arc<Self>,
+        credentials: &Credentials,
+        id: i64,
+    ) -> Result<i64, RequestError> {
+        let caller = self.require_user(credentials).await?;
+        let published = self.serializable();
+        if published.auth.is_enabled() {
+            let keys_of = |lease: i64| published.state.lease_keys(lease).cloned().collect();
+            published
+                .auth
+                .permit_lease_keys(&caller, Access::Write, id, &keys_of)?;
+        }
         let call = Call::KeepAlive(pb::LeaseKeepAliveRequest { id });
         match self.ask_leader(call).await? {
             Answer::KeepAlive(answer) => Ok(answer.ttl),
@@ -120,20 +135,54 @@ impl Server {
         }
     }
 
-    /// What a lease has left; `None` when there is no such lease.
+    /// What a lease has left; a TTL of -1 when there is no such lease. Who asks for its keys must be
+    /// allowed to read them.
     ///
     /// # Errors
-    /// `Timeout` when no leader answered in time.
+    /// `Timeout` when no leader answered in time; those of authentication.
     pub async fn lease_times(
         self: &Arc<Self>,
+        credentials: &Credentials,
         id: i64,
         keys: bool,
     ) -> Result<pb::LeaseTimeToLiveResponse, RequestError> {
+        let caller = match keys {
+            true => self.read_as(credentials, false).await?.1,
+            false => self.require_user(credentials).await?,
+        };
         let call = Call::TimeToLive(pb::LeaseTimeToLiveRequest { id, keys });
-        match self.ask_leader(call).await? {
-            Answer::TimeToLive(answer) => Ok(answer),
-            _ => Err(RequestError::Stopped),
+        let Answer::TimeToLive(answer) = self.ask_leader(call).await? else {
+            return Err(RequestError::Stopped);
+        };
+        if keys {
+            // Of the keys that the leader names, whatever this member knows of the lease.
+            let auth = &self.serializable().auth;
+            auth.permit_user(&caller)?;
+            auth.permit_lease_keys(&caller, Access::Read, id, &|_| answer.keys.clone())?;
         }
+        Ok(answer)
+    }
+
+    /// The IDs of all leases, and the store's revision. Who asks must be allowed to read every key
+    /// that is attached to any of them.
+    ///
+    /// # Errors
+    /// Those of a read and of authentication.
+    pub async fn lease_ids(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<(Vec<i64>, i64), RequestError> {
+        let (published, caller) = self.read_as(credentials, false).await?;
+        let (state, auth) = (&published.state, &published.auth);
+        let ids: Vec<i64> = state.leases().iter().map(|lease| lease.id).collect();
+        if auth.is_enabled() {
+            auth.permit_user(&caller)?;
+            let keys_of = |lease: i64| state.lease_keys(lease).cloned().collect();
+            for id in &ids {
+                auth.permit_lease_keys(&caller, Access::Read, *id, &keys_of)?;
+            }
+        }
+        Ok((ids, state.revision()))
     }
 
     /// What this member has done with leases, for metrics.
@@ -283,7 +332,7 @@ impl Server {
             term,
             leases: vec![whole.to_wire()],
         });
-        match self.propose(request).await? {
+        match self.propose_own(request).await? {
             Response::LeaseCheckpoint { counted: true } => {
                 self.leases.clock.reset_done(term, lease.id, checkpoint);
                 Ok(())

@@ -15,6 +15,7 @@ use crate::api::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::api::proto::etcdserverpb::{request_op, response_op};
 use crate::api::proto::mvccpb::KeyValue;
 use crate::api::proto::vetcdpb::log_request::Request;
+use crate::auth::Caller;
 use crate::defect;
 use crate::mvcc::State;
 
@@ -56,11 +57,12 @@ impl Server {
     /// `LeaseNotFound`, [`LockError::SessionExpired`], or the request's own.
     pub async fn lock(
         self: &Arc<Self>,
+        caller: Caller,
         name: &[u8],
         lease: i64,
     ) -> Result<(Bytes, i64), LockError> {
-        let lease = self.session(lease).await?;
-        let place = self.take_place(name, lease, Bytes::new()).await?;
+        let lease = self.session(&caller, lease).await?;
+        let place = self.take_place(&caller, name, lease, Bytes::new()).await?;
         let mut leave = LeaveUnlessKept::new(self, &place);
         let waited = self.wait_for_turn(&place).await?;
         let mut revision = place.revision;
@@ -78,16 +80,21 @@ impl Server {
     }
 
     /// The lease of a session: a new one for 0.
-    pub(super) async fn session(&self, lease: i64) -> Result<i64, RequestError> {
+    pub(super) async fn session(&self, caller: &Caller, lease: i64) -> Result<i64, RequestError> {
         match lease {
-            0 => Ok(self.lease_grant(0, SESSION_TTL).await?.id),
+            0 => {
+                let granting = self.lease_grant(caller.clone(), 0, SESSION_TTL);
+                Ok(granting.await?.id)
+            }
             lease => Ok(lease),
         }
     }
 
-    /// Creates the key `name/<lease>` with `value`, unless it exists.
+    /// Creates the key `name/<lease>` with `value`, unless it exists. The caller must be allowed to
+    /// write it, and to read the whole queue: waiting tells about the others in it.
     pub(super) async fn take_place(
         &self,
+        caller: &Caller,
         name: &[u8],
         lease: i64,
         value: Bytes,
@@ -104,7 +111,16 @@ impl Server {
             key: key.clone(),
             ..Default::default()
         });
-        let response = self.transact(&key, 0, put, Some(get)).await?;
+        let mut otherwise = vec![get];
+        if !caller.user.is_empty() {
+            // Nothing is made of the answer: it has the permission decided with the rest.
+            otherwise.push(request_op::Request::RequestRange(pb::RangeRequest {
+                limit: 1,
+                keys_only: true,
+                ..all(&prefix)
+            }));
+        }
+        let response = self.transact(caller, &key, 0, put, otherwise).await?;
         let revision = response.header.map_or(0, |header| header.revision);
         let first = response.responses.into_iter().next();
         let existing = match first.and_then(|operation| operation.response) {
@@ -150,13 +166,14 @@ impl Server {
     /// If `key` was created at `created` (0: does not exist) does `then`, else `otherwise`.
     pub(super) async fn transact(
         &self,
+        caller: &Caller,
         key: &Bytes,
         created: i64,
         then: request_op::Request,
-        otherwise: Option<request_op::Request>,
+        otherwise: Vec<request_op::Request>,
     ) -> Result<pb::TxnResponse, RequestError> {
         let request = Request::Txn(if_created(key, created, then, otherwise));
-        match self.propose(request).await? {
+        match self.propose_as(caller.clone(), request).await? {
             Response::Txn(response) => Ok(response),
             _ => Err(RequestError::Stopped),
         }
@@ -191,28 +208,35 @@ fn first_by_creation(
     order: SortOrder,
     max_create_revision: i64,
 ) -> Option<KeyValue> {
+    let request = pb::RangeRequest {
+        sort_order: order as i32,
+        sort_target: SortTarget::Create as i32,
+        max_create_revision,
+        limit: 1,
+        ..all(prefix)
+    };
+    state.range(&request).ok()?.kvs.into_iter().next()
+}
+
+/// The range of all keys of a queue.
+pub(super) fn all(prefix: &Bytes) -> pb::RangeRequest {
     let mut range_end = prefix.to_vec();
     if let Some(last) = range_end.last_mut() {
         // The prefix ends in '/', which has a successor.
         *last += 1;
     }
-    let request = pb::RangeRequest {
+    pb::RangeRequest {
         key: prefix.clone(),
         range_end: range_end.into(),
-        sort_order: order as i32,
-        sort_target: SortTarget::Create as i32,
-        max_create_revision,
-        limit: 1,
         ..Default::default()
-    };
-    state.range(&request).ok()?.kvs.into_iter().next()
+    }
 }
 
 fn if_created(
     key: &Bytes,
     created: i64,
     then: request_op::Request,
-    otherwise: Option<request_op::Request>,
+    otherwise: Vec<request_op::Request>,
 ) -> pb::TxnRequest {
     let operation = |request| pb::RequestOp {
         request: Some(request),
@@ -262,7 +286,7 @@ impl<'a> LeaveUnlessKept<'a> {
 impl Drop for LeaveUnlessKept<'_> {
     fn drop(&mut self) {
         if let Some((key, created)) = self.place.take() {
-            let request = if_created(&key, created, delete(&key), None);
+            let request = if_created(&key, created, delete(&key), Vec::new());
             self.server.propose_unanswered(Request::Txn(request));
         }
     }

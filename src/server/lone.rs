@@ -8,6 +8,7 @@
 use prost::Message;
 
 use crate::api::proto::vetcdpb::{self, LogRequest, log_request::Request};
+use crate::auth::ROOT;
 use crate::raft::{Identity, encode_change};
 use crate::wal;
 
@@ -74,6 +75,8 @@ pub fn make(
             id: 0,
             member_id: own,
             request: Some(change),
+            user: ROOT.to_owned(),
+            auth_revision: published.auth.revision(),
         };
         let data = encode_change(request.encode_to_vec().into())?;
         entries.push(vetcdpb::Entry {

@@ -8,6 +8,7 @@
 mod alarms;
 mod apply;
 mod apply_lease;
+mod auth;
 mod auto_compaction;
 mod board;
 pub mod boot;
@@ -22,6 +23,7 @@ mod lone;
 mod members;
 mod news;
 pub mod offline;
+mod permit;
 mod reconfigure;
 mod refusal;
 mod run;
@@ -39,6 +41,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::vetcdpb::{self, log_request::Request};
+use crate::auth as access;
 use crate::backend::Backend;
 use crate::defect;
 use crate::defects::Defects;
@@ -50,6 +53,7 @@ use crate::watch::{self as watches, Hub};
 
 pub use alarms::{Alarms, DEFAULT_QUOTA_BYTES};
 pub use apply::Sizes;
+pub use auth::{Authenticator, Credentials};
 use board::Board;
 pub use boot::Error as BootError;
 pub use counters::Counters;
@@ -85,11 +89,22 @@ pub struct Published {
     pub alarms: Alarms,
     /// Keys and values.
     pub state: State,
+    /// Users and roles.
+    pub auth: access::State,
 }
 
 impl Published {
-    /// What goes with the keys into a backend batch or a snapshot.
+    /// What goes with the keys into a snapshot.
     pub fn meta(&self, identity: raft::Identity) -> vetcdpb::BackendMeta {
+        vetcdpb::BackendMeta {
+            auth: Some(self.auth.to_wire()),
+            ..self.batch_meta(identity)
+        }
+    }
+
+    /// What goes with the keys into every backend batch: without users and roles, which a batch
+    /// brings only when they have changed.
+    pub fn batch_meta(&self, identity: raft::Identity) -> vetcdpb::BackendMeta {
         vetcdpb::BackendMeta {
             consistent_index: self.index,
             term: self.term,
@@ -103,6 +118,7 @@ impl Published {
             leases: self.state.leases().len() as u64,
             alarms: self.alarms.to_wire(),
             removed_members: self.members.removed().collect(),
+            auth: None,
         }
     }
 
@@ -115,6 +131,7 @@ impl Published {
             members: Members::from_wire(meta.members).with_removed(meta.removed_members),
             alarms: Alarms::from_wire(meta.alarms),
             state,
+            auth: access::State::from_wire(meta.auth),
         }
     }
 }
@@ -128,6 +145,9 @@ pub enum RequestError {
     /// The cluster or its state does not allow it: nothing happened.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The caller is not known or may not do it: nothing happened.
+    #[error(transparent)]
+    Auth(#[from] access::Error),
     /// It is larger than `--max-request-bytes`: nothing happened.
     #[error("etcdserver: request is too large")]
     TooLarge,
@@ -171,6 +191,10 @@ pub enum Response {
     Members(Members),
     /// To a request about alarms: those it concerns.
     Alarms(Vec<pb::AlarmMember>),
+    /// To a change of users or roles.
+    Auth,
+    /// To a login: the token.
+    Login(String),
 }
 
 /// What every request may not exceed.
@@ -207,30 +231,58 @@ pub struct Server {
     orders: mpsc::Sender<Order>,
     counters: Counters,
     metrics: Arc<Metrics>,
+    authenticator: Authenticator,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }
 
 impl Server {
-    /// Proposes `request` and waits until this member has applied it.
-    pub async fn propose(&self, request: Request) -> Result<Response, RequestError> {
-        self.propose_as(request, raft::Handle::propose).await
+    /// Proposes what the member does by itself, on nobody else's behalf, and waits until this member
+    /// has applied it.
+    async fn propose_own(&self, request: Request) -> Result<Response, RequestError> {
+        self.propose_as(self.own_caller(), request).await
+    }
+
+    /// In whose name the member itself acts.
+    fn own_caller(&self) -> access::Caller {
+        let auth = &self.serializable().auth;
+        match auth.is_enabled() {
+            true => access::Caller::member_itself(auth.revision()),
+            false => access::Caller::default(),
+        }
+    }
+
+    /// Proposes `request` on behalf of `caller` and waits until this member has applied it. What
+    /// the caller may do is decided then, in log order.
+    pub async fn propose_as(
+        &self,
+        caller: access::Caller,
+        request: Request,
+    ) -> Result<Response, RequestError> {
+        self.propose_counted(caller, request, raft::Handle::propose)
+            .await
     }
 
     /// Proposes a change of the membership, which raft has to know of.
-    async fn propose_change(&self, request: Request) -> Result<Response, RequestError> {
-        self.propose_as(request, raft::Handle::propose_change).await
+    async fn propose_change(
+        &self,
+        caller: access::Caller,
+        request: Request,
+    ) -> Result<Response, RequestError> {
+        self.propose_counted(caller, request, raft::Handle::propose_change)
+            .await
     }
 
-    async fn propose_as(
+    async fn propose_counted(
         &self,
+        caller: access::Caller,
         request: Request,
         hand_over: fn(&raft::Handle, Bytes) -> bool,
     ) -> Result<Response, RequestError> {
         let metrics = &self.metrics.server;
         metrics.proposals_pending.inc();
         let _pending = Pending(&metrics.proposals_pending);
-        let outcome = self.propose_uncounted(request, hand_over).await;
+        let outcome = self.propose_uncounted(caller, request, hand_over).await;
         if matches!(
             outcome,
             Err(RequestError::Timeout | RequestError::Stopped | RequestError::TooManyRequests)
@@ -242,10 +294,14 @@ impl Server {
 
     async fn propose_uncounted(
         &self,
+        caller: access::Caller,
         request: Request,
         hand_over: fn(&raft::Handle, Bytes) -> bool,
     ) -> Result<Response, RequestError> {
-        let (id, data) = self.entry(request);
+        if defect!(self.defects, PermissionAtPropose) {
+            permit::permit(&self.serializable(), &caller, &request)?;
+        }
+        let (id, data) = self.entry(caller, request);
         if data.len() > self.limits.request_bytes {
             return Err(RequestError::TooLarge);
         }
@@ -264,19 +320,22 @@ impl Server {
         }
     }
 
-    /// Proposes `request` and waits for nothing; `false` when too much is waiting already.
+    /// Proposes what the member does by itself and waits for nothing; `false` when too much is
+    /// waiting already.
     fn propose_unanswered(&self, request: Request) -> bool {
-        let (_, data) = self.entry(request);
+        let (_, data) = self.entry(self.own_caller(), request);
         self.raft.propose(data)
     }
 
     /// `request` as the data of a log entry, and its ID.
-    fn entry(&self, request: Request) -> (u64, Bytes) {
+    fn entry(&self, caller: access::Caller, request: Request) -> (u64, Bytes) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry = vetcdpb::LogRequest {
             id,
             member_id: self.identity.member_id,
             request: Some(request),
+            user: caller.user,
+            auth_revision: caller.revision,
         };
         let mut data = BytesMut::with_capacity(entry.encoded_len());
         entry

@@ -10,8 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::boot::{self, Error, Options, io_error};
-use super::etcd_snapshot::{LeftBehind, adopt};
+use super::etcd_snapshot::adopt;
 use super::{Alarms, Members, Published};
+use crate::auth;
 use crate::backend::{Backend, Loaded, Size};
 use crate::config::Cluster;
 use crate::host::{Disk, sync_parent};
@@ -71,7 +72,7 @@ pub fn restore(
     cluster: Cluster,
     state: State,
     records: &Records,
-) -> Result<LeftBehind, Error> {
+) -> Result<(), Error> {
     let options = options(data_dir, cluster);
     let snapshots = options.snapshot_dir();
     disk.create_dir_all(&snapshots)
@@ -90,8 +91,9 @@ pub fn restore(
         members: options.members.clone(),
         alarms: Alarms::default(),
         state,
+        auth: auth::State::new(),
     };
-    let left_behind = adopt(records, &mut published);
+    adopt(records, &mut published);
     let meta = published.meta(options.identity);
     let path = options.backend_path();
     Backend::replace(disk.clone(), &path, &published.state, &meta)?.close();
@@ -115,7 +117,7 @@ pub fn restore(
         ..Default::default()
     })?;
     log.sync()?;
-    Ok(left_behind)
+    Ok(())
 }
 
 fn lock(disk: &dyn Disk, options: &Options) -> Result<Box<dyn Send + Sync>, boot::Error> {
@@ -207,7 +209,7 @@ mod tests {
         state
     }
 
-    fn restored(disk: CrashDisk) -> Result<LeftBehind, Error> {
+    fn restored(disk: CrashDisk) -> Result<(), Error> {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let data = Path::new("data");
         let records = Records::default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::api::proto::vetcdpb::log_request::Request;
 use crate::api::proto::vetcdpb::{self, ClusterMember};
+use crate::auth::Caller;
 use crate::config::{MemberUrl, member_id_at};
 use crate::host::HostExt;
 
@@ -36,6 +37,7 @@ impl Server {
     /// A [`Refusal`], or an unclear outcome.
     pub async fn add_member(
         &self,
+        caller: Caller,
         peer_urls: &[String],
         is_learner: bool,
     ) -> Result<(ClusterMember, Members), RequestError> {
@@ -53,7 +55,7 @@ impl Server {
             member: Some(member.clone()),
             max_learners: self.policy.max_learners,
         };
-        let members = self.reconfigure(Request::MemberAdd(add)).await?;
+        let members = self.reconfigure(caller, Request::MemberAdd(add)).await?;
         Ok((member, members))
     }
 
@@ -61,12 +63,13 @@ impl Server {
     ///
     /// # Errors
     /// A [`Refusal`], or an unclear outcome.
-    pub async fn remove_member(&self, id: u64) -> Result<Members, RequestError> {
+    pub async fn remove_member(&self, caller: Caller, id: u64) -> Result<Members, RequestError> {
         if self.policy.strict {
             self.may_remove(id)?;
         }
         let remove = vetcdpb::MemberRemove { id };
-        self.reconfigure(Request::MemberRemove(remove)).await
+        self.reconfigure(caller, Request::MemberRemove(remove))
+            .await
     }
 
     /// Gives a member other peer URLs; returns all members.
@@ -75,13 +78,15 @@ impl Server {
     /// A [`Refusal`], or an unclear outcome.
     pub async fn update_member(
         &self,
+        caller: Caller,
         id: u64,
         peer_urls: &[String],
     ) -> Result<Members, RequestError> {
         let peer_urls = checked_urls(peer_urls)?;
         let update = vetcdpb::MemberUpdate { id, peer_urls };
         // No matter of raft's, so an ordinary entry.
-        match self.propose(Request::MemberUpdate(update)).await? {
+        let update = Request::MemberUpdate(update);
+        match self.propose_as(caller, update).await? {
             Response::Members(members) => Ok(members),
             _ => Err(RequestError::Stopped),
         }
@@ -91,14 +96,15 @@ impl Server {
     ///
     /// # Errors
     /// A [`Refusal`], or an unclear outcome.
-    pub async fn promote_member(&self, id: u64) -> Result<Members, RequestError> {
+    pub async fn promote_member(&self, caller: Caller, id: u64) -> Result<Members, RequestError> {
         let promoting = async {
             let members = self.linearizable().await?.members.clone();
             if self.policy.strict && !enough_started(&members, None, Some(true)) {
                 return Err(Refusal::NotEnoughStarted.into());
             }
             let promote = vetcdpb::MemberPromote { id };
-            self.reconfigure(Request::MemberPromote(promote)).await
+            self.reconfigure(caller, Request::MemberPromote(promote))
+                .await
         };
         let promoted = promoting.await;
         self.counters.count_promotion(promoted.is_ok());
@@ -150,10 +156,10 @@ impl Server {
     }
 
     /// Proposes a change as raft's own kind of entry, again while another one is pending.
-    async fn reconfigure(&self, request: Request) -> Result<Members, RequestError> {
+    async fn reconfigure(&self, caller: Caller, request: Request) -> Result<Members, RequestError> {
         let trying = async {
             loop {
-                match self.propose_change(request.clone()).await {
+                match self.propose_change(caller.clone(), request.clone()).await {
                     Err(RequestError::Refused(Refusal::ChangePending)) => {
                         self.host.sleep(PENDING_PAUSE).await;
                     }

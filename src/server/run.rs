@@ -10,6 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api;
 use crate::api::http::Serves;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
+use crate::auth::jwt::Signer;
+use crate::auth::tokens::Tokens;
 use crate::config::{ClusterState, Config, MemberUrl, MetricsDetail};
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
@@ -20,6 +22,7 @@ use crate::wal;
 use crate::watch::{self as watches, Hub};
 
 use super::apply::{self, Applier, BackendOptions};
+use super::auth::{self, Authenticator};
 use super::auto_compaction;
 use super::board::Board;
 use super::boot::{self, Booted};
@@ -55,6 +58,9 @@ pub enum Error {
     /// Certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] crate::tls::Error),
+    /// The keys for clients' tokens cannot be used.
+    #[error("--auth-token: {0}")]
+    AuthToken(String),
     /// The data directory cannot be used.
     #[error(transparent)]
     Boot(#[from] boot::Error),
@@ -77,6 +83,7 @@ impl Error {
             Error::Config(_)
                 | Error::Listen { .. }
                 | Error::Tls(_)
+                | Error::AuthToken(_)
                 | Error::Boot(_)
                 | Error::Join(_)
         )
@@ -155,12 +162,13 @@ async fn run_once(
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
+    let signer = auth::signer(host, config).await?;
     let Listening {
         tls,
         clients,
         peers,
     } = listening;
-    let member = start(host, config, &options, booted, (&tls, peers))?;
+    let member = start(host, config, &options, booted, signer, (&tls, peers))?;
     let (stop_serving, serving_stopped) = watch::channel(false);
     for (listener, serves) in clients {
         tracing::info!(
@@ -250,6 +258,7 @@ fn start(
     config: &Config,
     options: &boot::Options,
     booted: Booted,
+    signer: Option<Arc<Signer>>,
     (tls, listeners): (&Tls, Vec<Box<dyn Listener>>),
 ) -> Result<Member, Error> {
     let Booted {
@@ -322,6 +331,8 @@ fn start(
         sizes.set(size);
     }
     let (orders, ordered) = mpsc::channel(MAX_ORDERS);
+    let tokens = Arc::new(Tokens::new(Duration::from_secs(config.auth_token_ttl)));
+    let auth_kept = current.auth.version();
     let applier = Applier {
         clock: leases.clock.clone(),
         lease_counters: leases.counters.clone(),
@@ -348,6 +359,8 @@ fn start(
         orders: ordered,
         sizes: sizes.clone(),
         metrics: metrics.clone(),
+        tokens: tokens.clone(),
+        auth_kept,
     };
     let (apply_sender, apply_ended) = oneshot::channel();
     let applying = async move {
@@ -384,6 +397,7 @@ fn start(
         sizes,
         orders,
         counters: Counters::default(),
+        authenticator: Authenticator::new(tokens, signer, config.bcrypt_cost),
         trusted_from_term,
         watches: hub,
         watch_options: watches::Options {
@@ -535,7 +549,7 @@ async fn publish_attributes(server: Arc<Server>, attributes: MemberAttributes) {
             server.host().sleep(Duration::from_millis(100)).await;
             continue;
         }
-        let proposing = server.propose(Request::MemberAttributes(attributes.clone()));
+        let proposing = server.propose_own(Request::MemberAttributes(attributes.clone()));
         if let Err(error) = proposing.await {
             tracing::warn!(%error, "could not publish this member's client URLs yet");
             server.host().sleep(Duration::from_secs(1)).await;

@@ -9,7 +9,8 @@ use crate::api::proto::vetcdpb::BackendMeta;
 use super::Published;
 
 /// The hash of all replicated state: keys and values (etcd's hash, at the newest revision), leases,
-/// the membership as clients and as raft know it, removed members, alarms. Takes time in proportion
+/// the membership as clients and as raft know it, removed members, alarms, users
+/// and roles. Takes time in proportion
 /// to the state: run it on a clone, aside.
 pub fn state_hash(published: &Published) -> u64 {
     // Only an old revision can be refused, and 0 is the newest.
@@ -22,6 +23,7 @@ pub fn state_hash(published: &Published) -> u64 {
         members: published.members.to_wire(),
         removed_members: published.members.removed().collect(),
         alarms: published.alarms.to_wire(),
+        auth: Some(published.auth.to_wire()),
         ..Default::default()
     };
     let small = crc32c::crc32c(&small.encode_to_vec());

@@ -32,7 +32,7 @@ impl Server {
             let published = self.linearizable().await?;
             return Ok(published.alarms.of_kind(request.alarm()));
         }
-        match self.propose(Request::Alarm(request)).await? {
+        match self.propose_own(Request::Alarm(request)).await? {
             Response::Alarms(alarms) => Ok(alarms),
             _ => Err(RequestError::Stopped),
         }

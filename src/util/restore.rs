@@ -4,7 +4,6 @@ use super::cli::RestoreFlags;
 use super::snapshot_file::Checksum;
 use super::{Failure, Files, Streams, failed};
 use crate::config::Config;
-use crate::server::etcd_snapshot::LeftBehind;
 use crate::server::offline;
 use crate::snapshot::etcd_schema::Contents;
 
@@ -48,30 +47,20 @@ impl Files {
                 "note: bucket \"{bucket}\" is unknown and is not restored"
             )?;
         }
-        if records.auth.enabled && !can_authenticate() {
-            return Err(failed(format!(
-                "snapshot {} is of a cluster with authentication, which this version cannot \
-                 restore: everything in it would be open to anybody. Disable authentication \
-                 before saving the snapshot, if that is what you want",
-                flags.file.display()
-            )));
-        }
         if flags.bump_revision > 0 && !state.bump_revision(flags.bump_revision) {
             let message = format!("--bump-revision {} is too large", flags.bump_revision);
             return Err(Failure::Usage(message));
         }
         let (revision, member) = (state.revision(), cluster.member_id);
         let (cluster_id, records_held) = (cluster.cluster_id, state.record_count());
-        let left_behind = offline::restore(
-            &self.disk, &data_dir, &wal_dir, cluster, state, &records,
-        )
-        .map_err(|error| {
-            failed(format!(
-                "{error}. {} is half made: remove it before the next attempt",
-                data_dir.display()
-            ))
-        })?;
-        tell(&left_behind, streams)?;
+        offline::restore(&self.disk, &data_dir, &wal_dir, cluster, state, &records).map_err(
+            |error| {
+                failed(format!(
+                    "{error}. {} is half made: remove it before the next attempt",
+                    data_dir.display()
+                ))
+            },
+        )?;
         writeln!(
             streams.err,
             "restored {}: revision {revision}, {records_held} versions of keys, into {} as member \
@@ -98,20 +87,4 @@ fn config(flags: &RestoreFlags) -> Result<Config, Failure> {
         pairs.push(("data-dir", data_dir.to_string_lossy().into_owned()));
     }
     Config::from_pairs(pairs).map_err(|error| Failure::Usage(error.to_string()))
-}
-
-/// Whether the server can check users and permissions. It cannot yet.
-fn can_authenticate() -> bool {
-    false
-}
-
-fn tell(left_behind: &LeftBehind, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let count = left_behind.users_and_roles;
-    if count > 0 {
-        writeln!(
-            streams.err,
-            "note: users and roles are not restored ({count}): create them anew"
-        )?;
-    }
-    Ok(())
 }

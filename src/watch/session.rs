@@ -29,6 +29,9 @@ pub type Requests = Pin<Box<dyn Stream<Item = Result<pb::WatchRequest, Status>> 
 /// Makes a response header that shows a revision.
 type Header = Box<dyn Fn(i64) -> pb::ResponseHeader + Send>;
 
+/// Whether a watch may be created, or why not.
+type Permit = Box<dyn Fn(&pb::WatchCreateRequest) -> Result<(), String> + Send>;
+
 /// The ID in answers that concern no watch, or the whole stream.
 const NO_WATCH: i64 = -1;
 /// What etcd says about a start in the past that is no revision.
@@ -99,6 +102,7 @@ pub struct Session {
     host: Arc<dyn Host>,
     options: Options,
     header: Header,
+    permit: Permit,
     stream: StreamId,
     /// `None` once the client has said that it asks no more.
     requests: Option<Requests>,
@@ -112,12 +116,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a stream on `hub` that answers `requests`; `header` makes its headers.
+    /// Opens a stream on `hub` that answers `requests`; `header` makes its headers, `permit` says
+    /// which watches may be created.
     pub fn new(
         hub: Arc<Hub>,
         host: Arc<dyn Host>,
         options: Options,
         header: impl Fn(i64) -> pb::ResponseHeader + Send + 'static,
+        permit: impl Fn(&pb::WatchCreateRequest) -> Result<(), String> + Send + 'static,
         requests: Requests,
         requires_leader: bool,
     ) -> Session {
@@ -127,6 +133,7 @@ impl Session {
             host,
             options,
             header: Box::new(header),
+            permit: Box::new(permit),
             stream,
             requests: Some(requests),
             out: VecDeque::new(),
@@ -168,11 +175,12 @@ impl Session {
     }
 
     fn create(&mut self, request: &pb::WatchCreateRequest) {
-        let made = match Interest::of(request) {
+        let made = match (self.permit)(request).map(|()| Interest::of(request)) {
             // etcd 3.5.1 takes a negative revision for a very old one; later ones refuse it.
             _ if request.start_revision < 0 => Err(COMPACTED.to_owned()),
-            None => Err(RANGE_IS_EMPTY.to_owned()),
-            Some(interest) => {
+            Err(refusal) => Err(refusal),
+            Ok(None) => Err(RANGE_IS_EMPTY.to_owned()),
+            Ok(Some(interest)) => {
                 let start = request.start_revision;
                 let made = self
                     .hub

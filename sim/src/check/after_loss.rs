@@ -339,7 +339,7 @@ fn until_with(history: &History, at: Nanoseconds, answered: &BTreeSet<u64>) -> H
     };
     History {
         operations: started.map(cut).collect(),
-        watches: Vec::new(),
+        ..History::default()
     }
 }
 

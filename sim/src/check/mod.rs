@@ -18,6 +18,7 @@
 //! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
 //! | [`convergence`] | all members hold the same store in the end |
 //! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
+//! | [`auth`] | nothing succeeds without permission, nothing permitted is denied |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
 
 use std::fmt;
@@ -25,6 +26,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub mod after_loss;
+pub mod auth;
 pub mod certificate;
 
 pub mod convergence;

@@ -275,6 +275,7 @@ impl Member {
                 id: self.last,
                 member_id: IDENTITY.member_id,
                 request: Some(request),
+                ..Default::default()
             };
             batch.entries.push(Entry {
                 term: self.hard_state.term,

@@ -1,4 +1,5 @@
-//! A history as lines of JSON: a header that names the format, then one operation or watch a line.
+//! A history as lines of JSON: a header that names the format, then one operation or watch a line,
+//! then what was done about permissions.
 //!
 //! The reader trusts nothing: a line too long, a header of another format, an operation that
 //! contradicts itself or an id used twice is an error that names the line. Blank lines are skipped.
@@ -8,13 +9,22 @@ use std::io::{self, BufRead, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{History, Operation, Outcome, Request, Watch};
+use super::{AuthRecord, History, Operation, Outcome, Request, Watch};
 
 /// The longest line that is read, in bytes.
 pub const LINE_LENGTH_MAX: u64 = 64 << 20;
 
 const FORMAT: &str = "vetcd-history";
 const VERSION: u32 = 1;
+
+/// What the line of an [`AuthRecord`] begins with, which no operation's does.
+const AUTH_LINE: &[u8] = b"{\"auth\":";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthLine<R> {
+    auth: R,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -78,10 +88,20 @@ impl History {
             let written = serde_json::to_writer(&mut text, &WatchLine { watch });
             written.map_err(|e| failed(line)(e.into()))?;
         }
+        let first = self.operations.len() + self.watches.len() + 2;
+        for (line, auth) in (first..).zip(&self.auth) {
+            text.push(b'\n');
+            out.write_all(&text).map_err(failed(line - 1))?;
+            text.clear();
+            serde_json::to_writer(&mut text, &AuthLine { auth })
+                .map_err(|e| failed(line)(e.into()))?;
+        }
         text.push(b'\n');
         out.write_all(&text)
             .and_then(|()| out.flush())
-            .map_err(failed(self.operations.len() + self.watches.len() + 1))
+            .map_err(failed(
+                self.operations.len() + self.watches.len() + self.auth.len() + 1,
+            ))
     }
 
     /// Reads what [`History::write`] wrote.
@@ -91,6 +111,7 @@ impl History {
     pub fn read(mut input: impl BufRead) -> Result<History, HistoryError> {
         let mut operations = Vec::new();
         let mut watches = Vec::new();
+        let mut auth = Vec::new();
         let (mut ids, mut watch_ids) = (BTreeSet::new(), BTreeSet::new());
         let mut headed = false;
         let mut text = Vec::new();
@@ -132,6 +153,12 @@ impl History {
                 watches.push(watch);
                 continue;
             }
+            if text.trim_ascii_start().starts_with(AUTH_LINE) {
+                let line: AuthLine<AuthRecord> =
+                    serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+                auth.push(line.auth);
+                continue;
+            }
             let operation: Operation =
                 serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
             operation.check().map_err(wrong)?;
@@ -152,6 +179,7 @@ impl History {
         Ok(History {
             operations,
             watches,
+            auth,
         })
     }
 }

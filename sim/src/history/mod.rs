@@ -15,6 +15,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+mod auth;
 mod display;
 mod lease;
 pub mod lines;
@@ -23,6 +24,7 @@ pub mod read;
 pub mod text;
 mod watch;
 
+pub use auth::{AuthAction, AuthOutcome, AuthRecord, Keys, Need, needs};
 pub(crate) use display::{seconds as display_seconds, short as display_short};
 pub use lease::{LeaseAnswer, LeaseHistory, LeaseOperation, LeaseOutcome, LeaseRequest, Removal};
 pub use lines::HistoryError;
@@ -38,6 +40,8 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// What watches saw; their [`Watch::id`]s are distinct.
     pub watches: Vec<Watch>,
+    /// What was done about permissions, in the order in which it began.
+    pub auth: Vec<AuthRecord>,
 }
 
 /// One request of one client, and what came of it.

@@ -160,6 +160,13 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("spares", membership.spares);
             out.key("timeout", quote(format_duration(membership.timeout)));
         }
+        Workload::Auth(auth) => {
+            out.key("clients", auth.clients);
+            out.key("rate", quote(auth.rate));
+            out.key("keys", auth.keys);
+            out.key("change-every", quote(format_duration(auth.change_every)));
+            out.key("timeout", quote(format_duration(auth.timeout)));
+        }
     }
 }
 

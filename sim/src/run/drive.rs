@@ -20,7 +20,9 @@ use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
-use crate::workload::{Recorder, compact, kv, lease, lock, membership, watch};
+use crate::workload::{
+    AuthWorld, Recorder, auth_administrator, auth_user, compact, kv, lease, lock, membership, watch,
+};
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
 };
@@ -192,6 +194,7 @@ fn start_clients(
     let mut nodes = Vec::new();
     let mut sessions = 0;
     for planned in &plan.workloads {
+        let auth_world = AuthWorld::default();
         for position in 0..planned.workload.clients() {
             let number = nodes.len() as u32;
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
@@ -213,6 +216,7 @@ fn start_clients(
             let first = number as usize % endpoints.len();
             endpoints.rotate_left(first);
             let workload = planned.workload.clone();
+            let auth_world = auth_world.clone();
             world.start(node, move |host| {
                 let timeout = workload.timeout();
                 let options = ClientOptions {
@@ -239,6 +243,12 @@ fn start_clients(
                     (Workload::Membership(workload), _) => {
                         Box::pin(membership(host, workload, server, machines, random, client))
                     }
+                    (Workload::Auth(workload), Some(session)) if position == 0 => Box::pin(
+                        auth_administrator(host, workload, auth_world, random, client, session),
+                    ),
+                    (Workload::Auth(workload), Some(session)) => Box::pin(auth_user(
+                        host, workload, auth_world, position, random, client, session,
+                    )),
                     (_, None) => unreachable!("clients of keys and values have a session"),
                 }
             });

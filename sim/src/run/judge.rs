@@ -16,7 +16,9 @@ use crate::check::{
 };
 use crate::cluster::member_config;
 use crate::history::read::{Content, Model, Recording};
-use crate::history::{Body, History, LeaseRequest, News, Outcome, Request};
+use crate::history::{
+    AuthOutcome, AuthRecord, Body, History, LeaseRequest, News, Outcome, Request,
+};
 use crate::plan::Plan;
 use crate::report::{
     CheckResult, CheckVerdict, JudgedHistory, LatencySummary, LeaderChange, LostWritesFound,
@@ -41,6 +43,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     checks.history(&facts.history, facts, &promise);
     checks.leases(plan, facts);
     checks.watches(&facts.history, facts, &promise);
+    checks.permissions(&facts.history, &promise);
     checks.convergence(facts);
     checks.membership(facts);
     checks.recovery(plan, facts);
@@ -66,6 +69,7 @@ pub fn judge_recording(recording: &Recording) -> JudgedHistory {
                 Model::Etcd => {
                     checks.history(history, &facts, &Promised::default());
                     checks.watches(history, &facts, &Promised::default());
+                    checks.permissions(history, &Promised::default());
                 }
                 _ => {
                     let judgement = check::search::check(history, &options);
@@ -186,6 +190,7 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
     let watches = &facts.history.watches;
     let shown = watches.iter().flat_map(|watch| &watch.responses);
+    let denied = |record: &AuthRecord| record.outcome == AuthOutcome::Denied;
     let found = [
         (
             "watch-resumed",
@@ -198,6 +203,7 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
                 .any(|r| matches!(r.news, News::Cancelled { compacted, .. } if compacted > 0)),
         ),
         ("compacted", facts.history.operations.iter().any(compacted)),
+        ("permission-denied", facts.history.auth.iter().any(denied)),
         ("outcome-unknown", result.operations.unknown > 0),
         (
             "unsynced-writes-lost",
@@ -575,6 +581,21 @@ impl Checks {
         };
         let judgement = watch::check(history, &options);
         self.judged("watch", Verdict::SafetyViolation, &judgement);
+    }
+
+    /// Says nothing of a history in which nobody changes permissions.
+    fn permissions(&mut self, history: &History, promised: &Promised) {
+        const NAME: &str = "permissions";
+        if history.auth.is_empty() {
+            return;
+        }
+        if promised.promise != Promise::NeverLost {
+            let text = "a loss that --wal-sync permits may take changes of permissions as well";
+            self.say(NAME, CheckVerdict::Skipped, text);
+            return;
+        }
+        let judgement = check::auth::check(&history.auth);
+        self.judged(NAME, Verdict::SafetyViolation, &judgement);
     }
 
     fn convergence(&mut self, facts: &Facts) {

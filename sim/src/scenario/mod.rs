@@ -198,6 +198,8 @@ pub enum Workload {
     Watch(WatchWorkload),
     /// Changes of the members.
     Membership(MembershipWorkload),
+    /// Users under changing permissions.
+    Auth(AuthWorkload),
 }
 
 impl Workload {
@@ -210,6 +212,7 @@ impl Workload {
             Workload::Lock(_) => "lock",
             Workload::Watch(_) => "watch",
             Workload::Membership(_) => "membership",
+            Workload::Auth(_) => "auth",
         }
     }
 
@@ -221,6 +224,8 @@ impl Workload {
             Workload::Lease(workload) => workload.clients,
             Workload::Lock(workload) => workload.clients,
             Workload::Watch(workload) => workload.clients,
+            // The first is the administrator.
+            Workload::Auth(workload) => workload.clients + 1,
         }
     }
 
@@ -233,6 +238,7 @@ impl Workload {
             Workload::Lock(workload) => workload.timeout,
             Workload::Watch(workload) => workload.timeout,
             Workload::Membership(workload) => workload.timeout,
+            Workload::Auth(workload) => workload.timeout,
         }
     }
 
@@ -313,6 +319,21 @@ pub struct LeaseWorkload {
     pub ttl: i64,
     /// The mean time between two leases of a client.
     pub pause: Duration,
+    /// When a client gives up on an operation.
+    pub timeout: Duration,
+}
+
+/// An administrator who changes users, roles and permissions, and the clients who live with that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthWorkload {
+    /// How many clients besides the administrator.
+    pub clients: u32,
+    /// Operations of all clients together.
+    pub rate: Rate,
+    /// How many keys the changing permissions are about.
+    pub keys: u32,
+    /// Time between changes.
+    pub change_every: Duration,
     /// When a client gives up on an operation.
     pub timeout: Duration,
 }

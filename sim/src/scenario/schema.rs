@@ -251,6 +251,10 @@ pub const EVENTS: &[Choice] = &[
         "a compaction of the key-value history was acknowledged",
     ),
     choice(
+        "permission-denied",
+        "a client was refused for want of permission",
+    ),
+    choice(
         "outcome-unknown",
         "a client could not tell whether its write had happened",
     ),
@@ -464,6 +468,10 @@ const WORKLOAD_KIND: &[Choice] = &[
     choice(
         "membership",
         "adds members as learners, promotes them and removes others",
+    ),
+    choice(
+        "auth",
+        "users who read and write while an administrator changes what they may",
     ),
 ];
 const KIND_OF_WORKLOAD: KeyDoc = required(
@@ -689,6 +697,45 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "2s",
                 "The operator gives up on a request after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "auth",
+        doc: "One more client than asked for, the administrator, turns authentication on and from \
+              then on changes users, roles and permissions. The others read and write as these \
+              users, and are denied at times.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "clients",
+                Kind::Count { min: 1, max: 64 },
+                "4",
+                "How many clients besides the administrator.",
+            ),
+            key(
+                "rate",
+                Kind::Rate,
+                "100/s",
+                "Operations of all clients together.",
+            ),
+            key(
+                "keys",
+                Kind::Count { min: 1, max: 26 },
+                "6",
+                "How many keys the changing permissions are about.",
+            ),
+            key(
+                "change-every",
+                Kind::Duration,
+                "200ms",
+                "Time between changes.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "1s",
+                "A client gives up on an operation after this.",
             ),
         ]],
     },

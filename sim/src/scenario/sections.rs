@@ -7,9 +7,9 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload, LockWorkload,
-    LostWrites, MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time, Unsynced,
-    WatchWorkload, Workload,
+    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload,
+    LockWorkload, LostWrites, MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time,
+    Unsynced, WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -287,6 +287,22 @@ pub fn workload<'a>(
             Workload::Membership(MembershipWorkload {
                 every,
                 spares: small(fields.count("spares")?),
+                timeout,
+            })
+        }
+        "auth" => {
+            let change_every = fields.duration("change-every")?;
+            if change_every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("change-every"),
+                    "`change-every` must not be zero",
+                ));
+            }
+            Workload::Auth(AuthWorkload {
+                clients: small(fields.count("clients")?),
+                rate: fields.rate("rate")?,
+                keys: small(fields.count("keys")?),
+                change_every,
                 timeout,
             })
         }

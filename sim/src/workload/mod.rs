@@ -4,6 +4,7 @@
 //! network, and writes every operation into the [`Recorder`]. It never retries a write and never
 //! decides what an unclear outcome meant.
 
+mod auth;
 mod compact;
 mod convert;
 mod kv;
@@ -14,6 +15,7 @@ mod rebase;
 mod recorder;
 mod watch;
 
+pub use auth::{AuthWorld, auth_administrator, auth_user};
 pub use compact::compact;
 pub use convert::{key_value, range_body};
 pub use kv::kv;

@@ -7,8 +7,8 @@ use vetcd::client::{CallError, Client};
 use super::Rebase;
 use super::convert::{self, Misfit};
 use crate::history::{
-    Body, History, LeaseOperation, LeaseOutcome, LeaseRequest, Operation, Outcome, Request, Watch,
-    WatchResponse,
+    AuthAction, AuthOutcome, AuthRecord, Body, History, LeaseOperation, LeaseOutcome, LeaseRequest,
+    Operation, Outcome, Request, Watch, WatchResponse,
 };
 
 /// Collects the operations of all clients of a run; clones write into the same book.
@@ -26,6 +26,7 @@ struct Book {
     operations: Vec<Operation>,
     leases: Vec<LeaseOperation>,
     watches: Vec<Watch>,
+    auth: Vec<AuthRecord>,
     last_success_ns: Vec<u64>,
     misfits: Vec<String>,
 }
@@ -86,6 +87,7 @@ impl Recorder {
         History {
             operations,
             watches: std::mem::take(&mut book.watches),
+            auth: std::mem::take(&mut book.auth),
         }
     }
 
@@ -277,6 +279,40 @@ impl Session {
     /// Writes down a response that fits no watch.
     pub fn misfit(&self, what: String) {
         self.recorder.lock().misfits.push(what);
+    }
+}
+
+/// Something done about permissions that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthTicket(usize);
+
+impl Session {
+    /// Records that something is being done about permissions; unknown until it is finished.
+    pub fn begin_auth(&self, action: AuthAction) -> AuthTicket {
+        let invoked = (self.recorder.now_ns)();
+        let mut book = self.recorder.lock();
+        book.auth.push(AuthRecord {
+            client: self.client,
+            invoked,
+            returned: None,
+            action,
+            outcome: AuthOutcome::Unknown("still under way when the run ended".to_owned()),
+        });
+        AuthTicket(book.auth.len() - 1)
+    }
+
+    /// Records what came of it.
+    pub fn finish_auth(&self, ticket: AuthTicket, outcome: AuthOutcome) {
+        let now = (self.recorder.now_ns)();
+        let mut book = self.recorder.lock();
+        let Some(record) = book.auth.get_mut(ticket.0) else {
+            // The history has been taken: the run is over.
+            return;
+        };
+        if !matches!(outcome, AuthOutcome::Unknown(_)) {
+            record.returned = Some(now);
+        }
+        record.outcome = outcome;
     }
 }
 

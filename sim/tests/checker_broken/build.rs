@@ -154,6 +154,6 @@ pub fn history(operations: Vec<(u64, u64, Request, Outcome)>) -> History {
     };
     History {
         operations: (0..).zip(operations).map(operation).collect(),
-        watches: Vec::new(),
+        ..History::default()
     }
 }

@@ -182,11 +182,10 @@ impl CasePlan {
             revision: store.revision(),
             records,
         };
-        let watches = Vec::new();
         (
             History {
                 operations,
-                watches,
+                ..History::default()
             },
             known,
         )

@@ -9,7 +9,7 @@ mod speed;
 
 use super::*;
 use crate::api::proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
-use crate::api::proto::vetcdpb::{ClusterMember, ConfState};
+use crate::api::proto::vetcdpb::{AuthState, ClusterMember, ConfState};
 use bytes::Bytes;
 pub(crate) use disk::{CrashDisk, Numbers};
 

@@ -136,3 +136,33 @@ fn values_of_many_pages() {
         .unwrap();
     assert_same(&loaded.state, &loaded.meta, &state, 1);
 }
+
+#[test]
+fn users_stay_until_a_commit_brings_others() {
+    let disk = CrashDisk::new();
+    let mut state = State::new();
+    let at = |index, revision: Option<u64>| BackendMeta {
+        auth: revision.map(|revision| AuthState {
+            revision,
+            ..Default::default()
+        }),
+        ..meta_at(index)
+    };
+    let backend = Backend::open(disk.shared(), path()).unwrap();
+    let revisions = [None, Some(2), None, Some(3), None];
+    let expected = [None, Some(2), Some(2), Some(3), Some(3)];
+    for (index, (brought, expected)) in (1..).zip(revisions.into_iter().zip(expected)) {
+        let meta = at(index, brought);
+        backend.commit(&state.take_changes(), &meta).unwrap();
+        let loaded = backend.load().unwrap();
+        assert_eq!(loaded.meta.auth.map(|auth| auth.revision), expected);
+    }
+    drop(backend);
+    let again = Backend::open(disk.shared(), path()).unwrap();
+    assert_eq!(again.load().unwrap().meta.auth, at(5, Some(3)).auth);
+    // A snapshot brings its own, or none.
+    let replaced = Backend::replace(disk.shared(), path(), &state, &at(9, None)).unwrap();
+    assert_eq!(replaced.load().unwrap().meta.auth, None);
+    let replaced = Backend::replace(disk.shared(), path(), &state, &at(9, Some(7))).unwrap();
+    assert_eq!(replaced.load().unwrap().meta.auth, at(9, Some(7)).auth);
+}

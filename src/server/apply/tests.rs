@@ -110,6 +110,8 @@ impl Bench {
             snapshots: Arc::new(SnapshotStore::new(folder.path().to_owned())),
             orders: ordered,
             sizes: Arc::default(),
+            tokens: Arc::new(Tokens::new(Duration::from_secs(300))),
+            auth_kept: (1, false),
         };
         let running = async move { applier.run().await.unwrap() };
         host.spawn("apply", Box::pin(running));
@@ -129,6 +131,7 @@ impl Bench {
             id: index,
             member_id: 9,
             request: Some(request),
+            ..Default::default()
         };
         let entry = Committed {
             index,

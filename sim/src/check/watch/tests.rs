@@ -53,6 +53,7 @@ fn written() -> History {
     History {
         operations: operations.collect(),
         watches: Vec::new(),
+        ..History::default()
     }
 }
 

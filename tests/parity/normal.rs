@@ -61,9 +61,11 @@ impl Normalizer {
             ),
             // Newer servers report more.
             (
-                r#","(storageVersion":<version>|dbSizeQuota":<n>|downgradeInfo":\{[^}]*\})"#,
+                r#","(storageVersion":<version>|dbSizeInUse":<n>|dbSizeQuota":<n>|downgradeInfo":\{[^}]*\})"#,
                 "",
             ),
+            // A drawn ID may begin with a zero, which etcdctl shows as a blank.
+            (r"Member +", "Member "),
             // Which member answered is chance.
             (r#""member_id":[0-9]+"#, r#""member_id":<member>"#),
             (r#""MemberID" : [0-9]+"#, r#""MemberID" : <member>"#),

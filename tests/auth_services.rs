@@ -158,7 +158,12 @@ async fn a_user_is_told_what_etcd_tells_him() {
     real.start();
     real.wait_until_ready().await;
     set_up(&real).await;
-    assert_eq!(told, what_ann_is_told(&real).await);
+    let mut expected = what_ann_is_told(&real).await;
+    // 3.5.1 names the watch asked for, which may be another one that exists; later ones name none.
+    for (_, said) in &mut expected {
+        *said = said.replace("0 true true", "-1 true true");
+    }
+    assert_eq!(told, expected);
 }
 
 /// etcd 3.5.1 asks for less here; its later releases do not.

@@ -135,8 +135,31 @@ fn fill(ctl: &Etcdctl) -> (i64, i64) {
     ctl.ok(&["put", "large", &"B".repeat(100_000)]);
     ctl.ok(&["put", "empty", ""]);
     ctl.ok(&["del", "--prefix", "k/1"]);
+    for line in [
+        "user add ann:pw",
+        "role add reader",
+        "role grant-permission reader read k/ --prefix",
+        "user grant-role ann reader",
+    ] {
+        ctl.ok(&line.split(' ').collect::<Vec<_>>());
+    }
     let newest = json(&ctl.ok(&["get", "none", "-w", "json"]));
     (9, newest["header"]["revision"].as_i64().unwrap())
+}
+
+/// What has its place beside the keys: leases with their keys, users and roles, as etcdctl says it.
+fn beside_keys(ctl: &Etcdctl) -> Vec<String> {
+    let leases = ctl.ok(&["lease", "list"]);
+    let lease = leases.lines().last().unwrap();
+    let times = ctl.ok(&["lease", "timetolive", lease, "--keys", "-w", "json"]);
+    let times = json(&times);
+    vec![
+        lease.to_owned(),
+        times["granted-ttl"].to_string(),
+        times["keys"].to_string(),
+        ctl.ok(&["user", "get", "ann", "--detail"]),
+        ctl.ok(&["role", "get", "reader"]),
+    ]
 }
 
 /// Both tools must agree on a snapshot. etcdutl counts every entry of the file before 3.6, so the
@@ -183,6 +206,8 @@ fn from_etcd_to_vetcd_and_back() {
     let server = Server::start(&etcd, place, &path("1"), &ctl);
     let (compacted, newest) = fill(&ctl);
     let original = view(&ctl, compacted, newest);
+    let beside = beside_keys(&ctl);
+    assert!(beside[3].contains("k/") && beside[4].contains("k/"));
     ctl.ok(&["snapshot", "save", &text("1.db")]);
     server.stop();
     same_status(&etcdutl, &text("1.db"));
@@ -191,6 +216,7 @@ fn from_etcd_to_vetcd_and_back() {
     vetcdutl_ok(&borrowed(&restore("1.db", "2")));
     let server = Server::start(vetcd, place, &path("2"), &ctl);
     assert_eq!(view(&ctl, compacted, newest), original);
+    assert_eq!(beside_keys(&ctl), beside);
     let refused = ctl.fails(&["get", "k/0", "--rev=8"]);
     assert!(refused.contains("compacted"), "{refused}");
     ctl.ok(&["put", "after", "the move"]);
@@ -230,6 +256,7 @@ fn from_etcd_to_vetcd_and_back() {
     ok(&etcdutl, &borrowed(&restore("2.db", "3")));
     let server = Server::start(&etcd, place, &path("3"), &ctl);
     assert_eq!(view(&ctl, compacted, newest), moved);
+    assert_eq!(beside_keys(&ctl), beside);
     ctl.ok(&["put", "home", "again"]);
     ctl.ok(&["snapshot", "save", &text("3.db")]);
     server.stop();

@@ -151,13 +151,7 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut channel = self.channel().await?;
-        if self.user.is_some() {
-            self.log_in(&channel).await?;
-        }
-        if let Some(token) = self.user.as_ref().and_then(|user| user.token.as_deref()) {
-            channel = channel.with_token(token);
-        }
+        let channel = self.channel_of_user().await?;
         let limit = self.options.call_timeout;
         match within(&*self.host, limit, make(channel)).await {
             Some(Ok(response)) => Ok(response.into_inner()),
@@ -171,6 +165,16 @@ impl Client {
             }
             None => Err(CallError::timed_out(limit)),
         }
+    }
+
+    /// The connection, with the user's token where there is a user.
+    async fn channel_of_user(&mut self) -> Result<Channel, CallError> {
+        let channel = self.channel().await?;
+        if self.user.is_some() {
+            self.log_in(&channel).await?;
+        }
+        let token = self.user.as_ref().and_then(|user| user.token.as_deref());
+        Ok(token.map_or_else(|| channel.clone(), |token| channel.with_token(token)))
     }
 
     /// Gets a token, unless there is one. While authentication is off none is needed.

@@ -48,7 +48,7 @@ impl Client {
         first: pb::WatchRequest,
         requires_leader: bool,
     ) -> Result<WatchStream, CallError> {
-        let channel = self.channel().await?;
+        let channel = self.channel_of_user().await?;
         let (requests, receiver) = mpsc::channel(REQUESTS_WAITING);
         // There is room: the channel is empty.
         let _ = requests.try_send(first);

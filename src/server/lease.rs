@@ -237,7 +237,7 @@ impl Server {
                 .filter_map(|url| crate::config::address_of(url).ok())
                 .collect(),
         };
-        match self.calls.call(peer, call.clone()).await? {
+        match self.calls.call(peer, *call).await? {
             Answer::Refusal(_) => None,
             answer => Some(answer),
         }

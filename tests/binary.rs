@@ -135,7 +135,7 @@ fn systemd_is_told_and_files_are_logged_to() {
             "data-dir: {}\nlisten-client-urls: {client}\nadvertise-client-urls: {client}\n\
              listen-peer-urls: {peer}\ninitial-advertise-peer-urls: {peer}\n\
              initial-cluster: default={peer}\nlog-format: console\nlog-outputs: [{}]\n\
-             max-wals: 5\n",
+             max-snapshots: 5\n",
             folder.path().join("data").display(),
             log.display(),
             client = place.client_url(),
@@ -158,6 +158,6 @@ fn systemd_is_told_and_files_are_logged_to() {
     connected.unwrap();
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("serving clients"), "{log}");
-    assert!(log.contains("--max-wals has no effect"), "{log}");
+    assert!(log.contains("--max-snapshots has no effect"), "{log}");
     assert!(!log.contains('{'), "{log}");
 }

@@ -2,6 +2,10 @@
 //! crate and the unmodified `etcdctl`. What is expected is what etcd 3.5.1 answers: set
 //! `VETCD_BINARY` to an etcd to see it pass there as well.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests stand outside any host"
+)]
 
 #[path = "support/process.rs"]
 mod process;

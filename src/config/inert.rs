@@ -63,7 +63,6 @@ const OFF: &[&str] = &["", "false", "0", "f", "F", "FALSE", "False"];
 
 const FLAGS: &[Inert] = &[
     inert("max-snapshots", Value, &[], FILES_GO),
-    inert("max-wals", Value, &[], FILES_GO),
     inert("backend-bbolt-freelist-type", Value, &[], NO_BBOLT),
     inert("memory-mlock", Switch, OFF, "memory is not locked"),
     inert(

@@ -387,14 +387,14 @@ fn wrong_flags_are_told_clearly() {
 #[test]
 fn flags_without_effect_are_accepted_with_the_reason() {
     let config = from_line(
-        "--enable-v2 --max-wals 5 --backend-bbolt-freelist-type map --logger zap \
+        "--enable-v2 --max-snapshots 5 --backend-bbolt-freelist-type map --logger zap \
          --socket-reuse-address=true --proxy off --discovery= --enable-pprof=false",
     )
     .unwrap();
     assert_eq!(
         config.warnings,
         [
-            "--max-wals has no effect: files of the log and snapshots are removed as soon as \
+            "--max-snapshots has no effect: files of the log and snapshots are removed as soon as \
              nothing needs them",
             "--backend-bbolt-freelist-type has no effect: the store is not bbolt",
             "--enable-v2 has no effect: there is no v2 API",

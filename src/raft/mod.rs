@@ -350,6 +350,16 @@ pub struct Running {
     pub tasks: Vec<TaskHandle>,
 }
 
+/// What a member is reached by, and what goes to and fro beside raft's messages.
+pub struct Links {
+    /// Where peers connect.
+    pub listeners: Vec<Box<dyn Listener>>,
+    /// Snapshots received and to be sent.
+    pub snapshots: Arc<SnapshotStore>,
+    /// Questions between members.
+    pub calls: Arc<Calls>,
+}
+
 /// Starts raft on a restored log.
 pub fn start(
     host: Arc<dyn Host>,
@@ -357,10 +367,13 @@ pub fn start(
     identity: Identity,
     restored: Restored,
     members: Members,
-    listeners: Vec<Box<dyn Listener>>,
-    snapshots: Arc<SnapshotStore>,
-    calls: Arc<Calls>,
+    links: Links,
 ) -> Result<Running, Error> {
+    let Links {
+        listeners,
+        snapshots,
+        calls,
+    } = links;
     let start_error = |error: &dyn std::fmt::Display| Error::Start(error.to_string());
     let entries = restored
         .entries
@@ -425,11 +438,11 @@ pub fn start(
         transport::Sources {
             snapshots,
             latest: options.latest.clone(),
+            calls,
+            metrics: options.metrics.clone(),
         },
         listeners,
-        calls,
         input_sender.clone(),
-        options.metrics.clone(),
     );
     let contacts = transport.contacts();
     let ticking = tick(host.clone(), options.tick, input_sender.clone());

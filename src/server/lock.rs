@@ -293,6 +293,7 @@ impl Drop for LeaveUnlessKept<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

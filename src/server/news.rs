@@ -126,6 +126,7 @@ impl Drop for Subscription {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::api::proto::etcdserverpb::PutRequest;

@@ -316,9 +316,11 @@ fn start(
         identity,
         restored,
         current.members.clone(),
-        listeners,
-        snapshots.clone(),
-        calls.clone(),
+        raft::Links {
+            listeners,
+            snapshots: snapshots.clone(),
+            calls: calls.clone(),
+        },
     )?;
     let hub = Arc::new(Hub::new(current.state.clone(), host.random_u64()));
     let backend = Arc::new(backend);

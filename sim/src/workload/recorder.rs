@@ -11,13 +11,16 @@ use crate::history::{
     Operation, Outcome, Request, Watch, WatchResponse,
 };
 
+/// Hears of a response to a watch: the watch's ID, the response.
+type NoteNews = Arc<dyn Fn(u64, &WatchResponse) + Send + Sync>;
+
 /// Collects the operations of all clients of a run; clones write into the same book.
 #[derive(Clone)]
 pub struct Recorder {
     book: Arc<Mutex<Book>>,
     now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     note: Arc<dyn Fn(&Operation) + Send + Sync>,
-    note_news: Arc<dyn Fn(u64, &WatchResponse) + Send + Sync>,
+    note_news: NoteNews,
     rebase: Option<Rebase>,
 }
 

@@ -96,9 +96,7 @@ impl Acceptor {
         identity: Identity,
         book: Arc<Book>,
         sources: &Sources,
-        calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
-        metrics: Arc<Metrics>,
     ) -> Acceptor {
         Acceptor {
             host,
@@ -106,10 +104,10 @@ impl Acceptor {
             book,
             snapshots: sources.snapshots.clone(),
             latest: sources.latest.clone(),
-            calls,
+            calls: sources.calls.clone(),
             inputs,
             slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
-            metrics,
+            metrics: sources.metrics.clone(),
         }
     }
 

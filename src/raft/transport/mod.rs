@@ -69,6 +69,10 @@ pub struct Identity {
 
 /// Where a transport takes what it sends from.
 pub struct Sources {
+    /// Questions between members.
+    pub calls: Arc<Calls>,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
     /// Snapshots to send, and where received ones go.
     pub snapshots: Arc<SnapshotStore>,
     /// The newest applied state.
@@ -96,9 +100,7 @@ impl Transport {
         members: &Members,
         sources: Sources,
         listeners: Vec<Box<dyn Listener>>,
-        calls: Arc<Calls>,
         inputs: mpsc::Sender<Input>,
-        metrics: Arc<Metrics>,
     ) -> Transport {
         let book = Arc::new(accept::Book::default());
         let mut tasks = Vec::new();
@@ -108,9 +110,7 @@ impl Transport {
                 identity,
                 book.clone(),
                 &sources,
-                calls.clone(),
                 inputs.clone(),
-                metrics.clone(),
             );
             tasks.push(host.spawn("peer-accept", Box::pin(acceptor.run(listener))));
         }
@@ -120,7 +120,7 @@ impl Transport {
                 identity,
                 inputs.clone(),
                 sources.latest,
-                metrics,
+                sources.metrics,
             ),
             host,
             identity,

@@ -34,13 +34,13 @@ fn a_key_hangs_on_the_lease_of_its_newest_version() {
     assert_eq!(keys(&state, 1), [bytes("b")]);
     assert_eq!(keys(&state, 2), [bytes("a")]);
     attach(&mut state, "a", 0);
-    assert_eq!(keys(&state, 2), [Bytes::new(); 0]);
+    assert!(keys(&state, 2).is_empty());
     let delete = DeleteRangeRequest {
         key: bytes("b"),
         ..Default::default()
     };
     state.delete_range(&delete);
-    assert_eq!(keys(&state, 1), [Bytes::new(); 0]);
+    assert!(keys(&state, 1).is_empty());
     // A transaction attaches as well.
     let with_lease = PutRequest {
         lease: 2,

@@ -115,7 +115,7 @@ fn what_is_permitted_succeeds_and_nothing_else() {
         need(false, "b", ""),
         need(true, "a", "d"),
     ] {
-        is_wrong([ask(50, 60, &[other.clone()], Done)], STOLEN);
+        is_wrong([ask(50, 60, std::slice::from_ref(&other), Done)], STOLEN);
         is_right([ask(50, 60, &[other], Denied)]);
     }
     // One missing permission is enough.
@@ -257,7 +257,7 @@ fn root_may_everything_and_off_means_off() {
     is_wrong([by("stranger", Done)], STOLEN);
     is_right([unknown(45, AuthAction::Disable), by("u", Done)]);
     // Before authentication is on nobody is asked.
-    is_right([ask(6, 8, &[everything.clone()], Done)]);
+    is_right([ask(6, 8, std::slice::from_ref(&everything), Done)]);
 }
 
 #[test]

@@ -330,6 +330,8 @@ async fn a_removed_member_that_was_away_is_told_and_does_not_start_again() {
         format!("{:x}", status.header.unwrap().member_id)
     };
     members[2].kill();
+    // It may have led: a request that its successors forward to it is lost.
+    members[0].wait_until_ready().await;
     let ctl = Etcdctl::find(&[&members[0].place]).unwrap();
     ctl.ok(&["member", "remove", &id]);
     for _ in 0..2 {

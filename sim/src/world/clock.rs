@@ -49,13 +49,25 @@ struct State {
 impl State {
     /// Local time since the start of the run.
     fn local_ns(&self, true_ns: u64) -> u64 {
-        let passed = i128::from(true_ns - self.since_true_ns);
-        let local = passed + passed * i128::from(self.drift_ppm) / 1_000_000;
-        self.since_local_ns + local as u64
+        let passed = true_ns - self.since_true_ns;
+        if self.drift_ppm == 0 {
+            return self.since_local_ns + passed;
+        }
+        // Asked for all the time, and wide divisions are slow: only what is long needs one.
+        let gained = i64::try_from(passed).ok();
+        let gained = gained.and_then(|passed| passed.checked_mul(self.drift_ppm));
+        let gained = gained.map_or_else(
+            || (i128::from(passed) * i128::from(self.drift_ppm) / 1_000_000) as i64,
+            |product| product / 1_000_000,
+        );
+        (self.since_local_ns + passed).saturating_add_signed(gained)
     }
 
     /// The true time that passes while `local_ns` pass here, rounded up.
     fn true_span_ns(&self, local_ns: u64) -> u64 {
+        if self.drift_ppm == 0 {
+            return local_ns.saturating_add(1).min(u64::MAX / 2);
+        }
         let rate = (1_000_000 + self.drift_ppm) as u128;
         let span = (u128::from(local_ns) * 1_000_000).div_ceil(rate) + 1;
         u64::try_from(span).unwrap_or(u64::MAX / 2)
@@ -83,8 +95,9 @@ impl Clock {
 
     /// The monotonic clock.
     pub(crate) fn now(&self) -> Duration {
-        let offset = lock(&self.state).offset;
-        offset + Duration::from_nanos(self.local_ns())
+        let now_ns = self.timeline.now_ns();
+        let state = lock(&self.state);
+        state.offset + Duration::from_nanos(state.local_ns(now_ns))
     }
 
     /// The wall clock, since the Unix epoch.

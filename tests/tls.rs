@@ -68,15 +68,8 @@ async fn only_clients_with_a_good_certificate_get_in() {
     let wrong_name = authority.issue("alice", &["elsewhere.example"]);
     let revoked = authority.issue("mallory", &["client.example"]);
     let foreign = other.issue("alice", &["client.example"]);
-    let member = served(&[
-        format!(
-            "--cert-file={}",
-            folder.write("server.pem", &server.chain())
-        ),
-        format!(
-            "--key-file={}",
-            folder.write("server.key", &server.key_pem())
-        ),
+    let mut flags = folder.certificate_flags("", "server", &server);
+    flags.extend([
         format!(
             "--trusted-ca-file={}",
             folder.write("ca.pem", &authority.pem())
@@ -87,8 +80,8 @@ async fn only_clients_with_a_good_certificate_get_in() {
         ),
         "--client-cert-auth".to_owned(),
         "--client-cert-allowed-hostname=client.example".to_owned(),
-    ])
-    .await;
+    ]);
+    let member = served(&flags).await;
     let place = &member.place;
     assert_eq!(answers(place, authority.client(Some(&good))).await, Ok(200));
     for (who, client) in [
@@ -122,16 +115,7 @@ async fn versions_of_tls_are_bounded() {
     let folder = Folder::new();
     let authority = Authority::new("ca");
     let server = authority.issue("server", &["localhost", "127.0.0.1"]);
-    let files = [
-        format!(
-            "--cert-file={}",
-            folder.write("server.pem", &server.chain())
-        ),
-        format!(
-            "--key-file={}",
-            folder.write("server.key", &server.key_pem())
-        ),
-    ];
+    let files = folder.certificate_flags("", "server", &server);
     let old = || plain_client(&authority, &[&rustls::version::TLS12]);
     let new = || plain_client(&authority, &[&rustls::version::TLS13]);
     let with = |flag: &str| {
@@ -158,17 +142,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
     let authority = Authority::new("ca");
     let before = authority.issue("before", &["localhost", "127.0.0.1"]);
     let after = authority.issue("after", &["localhost", "127.0.0.1"]);
-    let member = served(&[
-        format!(
-            "--cert-file={}",
-            folder.write("server.pem", &before.chain())
-        ),
-        format!(
-            "--key-file={}",
-            folder.write("server.key", &before.key_pem())
-        ),
-    ])
-    .await;
+    let member = served(&folder.certificate_flags("", "server", &before)).await;
     let served_name = || async {
         let stream = connect(&member.place.client_address, authority.client(None))
             .await
@@ -248,22 +222,16 @@ async fn members_with_certificates_form_a_cluster_and_others_stay_out() {
         // The third member's certificate is the authority's, but not a member's.
         let name = if index == 2 { "intruder" } else { "member" };
         let issued = authority.issue(name, &["127.0.0.1"]);
-        vec![
-            format!(
-                "--peer-cert-file={}",
-                folder.write(&format!("{index}.pem"), &issued.chain())
-            ),
-            format!(
-                "--peer-key-file={}",
-                folder.write(&format!("{index}.key"), &issued.key_pem())
-            ),
+        let mut flags = folder.certificate_flags("peer-", &index.to_string(), &issued);
+        flags.extend([
             format!(
                 "--peer-trusted-ca-file={}",
                 folder.write("ca.pem", &authority.pem())
             ),
             "--peer-client-cert-auth".to_owned(),
             "--peer-cert-allowed-cn=member".to_owned(),
-        ]
+        ]);
+        flags
     });
     members[0].wait_until_ready().await;
     members[1].wait_until_ready().await;
@@ -312,19 +280,12 @@ async fn etcdctl_over_tls() {
     let server = authority.issue("server", &["localhost", "127.0.0.1"]);
     let client = authority.issue("client", &["client"]);
     let ca = folder.write("ca.pem", &authority.pem());
-    let member = served(&[
-        format!(
-            "--cert-file={}",
-            folder.write("server.pem", &server.chain())
-        ),
-        format!(
-            "--key-file={}",
-            folder.write("server.key", &server.key_pem())
-        ),
+    let mut flags = folder.certificate_flags("", "server", &server);
+    flags.extend([
         format!("--trusted-ca-file={ca}"),
         "--client-cert-auth".to_owned(),
-    ])
-    .await;
+    ]);
+    let member = served(&flags).await;
     let endpoint = format!("https://{}", member.place.client_address);
     let Some(ctl) = Etcdctl::find_at(&endpoint) else {
         return;

@@ -5,14 +5,12 @@
 //! reason; the cluster never starts one again on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use vetcd::config::Config;
-use vetcd::defects::Defects;
-use vetcd::host::{BoxFuture, Disk, Event, Host, Listener, Moment, Stream, TaskHandle};
+use vetcd::host::layer::{Layer, Layered};
+use vetcd::host::{Event, Host};
 use vetcd::server::{self, Server};
 
 use crate::observe::Observer;
@@ -349,12 +347,12 @@ impl Cluster {
         };
         let cluster = self.clone();
         self.world.start(node, move |host| {
-            let host = Arc::new(ObservedHost {
-                inner: host,
+            let observed = Observed {
                 world: cluster.world.clone(),
                 observer: cluster.observer.clone(),
                 member: number,
-            });
+            };
+            let host = Arc::new(Layered::new(host, observed));
             Box::pin(async move {
                 let (_stop, stopped) = watch::channel(false);
                 let serving = {
@@ -472,49 +470,15 @@ impl Cluster {
     }
 }
 
-/// A member's host that passes on what the member says about itself.
-struct ObservedHost {
-    inner: Arc<dyn Host>,
+/// Passes on what a member says about itself.
+struct Observed {
     world: World,
     observer: Observer,
     member: u32,
 }
 
-impl Host for ObservedHost {
-    fn now(&self) -> Moment {
-        self.inner.now()
-    }
-    fn wall_clock(&self) -> Duration {
-        self.inner.wall_clock()
-    }
-    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        self.inner.sleep(duration)
-    }
-    fn spawn(&self, name: &'static str, task: BoxFuture<()>) -> TaskHandle {
-        self.inner.spawn(name, task)
-    }
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
-        self.inner.blocking(work)
-    }
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.inner.disk()
-    }
-    fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>> {
-        self.inner.listen(address)
-    }
-    fn connect(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Stream>>> {
-        self.inner.connect(address)
-    }
-    fn fill_random(&self, buffer: &mut [u8]) {
-        self.inner.fill_random(buffer)
-    }
-    fn boot_id(&self) -> String {
-        self.inner.boot_id()
-    }
-    fn observe(&self, event: Event) {
+impl Layer for Observed {
+    fn observe(&self, _inner: &Arc<dyn Host>, event: Event) {
         self.observer.hear(self.world.now_ns(), self.member, event);
-    }
-    fn defects(&self) -> Defects {
-        self.inner.defects()
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod http;
+pub mod layer;
 pub mod os;
 pub mod quiet;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::api::proto::vetcdpb::ClusterMember;
 use crate::host::Host;
-use crate::raft::{Identity, Told, ask_members};
+use crate::raft::{Identity, PeerAddress, Told, ask_members};
 
 use super::Members;
 
@@ -85,8 +85,7 @@ pub async fn discover(
 ) -> Result<Joined, Error> {
     let others = flags.iter().filter(|member| member.id != own);
     let addresses: Vec<String> = others
-        .flat_map(|member| &member.peer_urls)
-        .filter_map(|url| crate::config::address_of(url).ok())
+        .flat_map(|member| PeerAddress::of(member).addresses)
         .collect();
     if addresses.is_empty() {
         return Err(Error::NobodyToAsk);

@@ -230,13 +230,7 @@ impl Server {
             return self.answer_here(call).await.ok();
         }
         let published = self.serializable();
-        let urls = published.members.get(leader)?.peer_urls.iter();
-        let peer = PeerAddress {
-            member_id: leader,
-            addresses: urls
-                .filter_map(|url| crate::config::address_of(url).ok())
-                .collect(),
-        };
+        let peer = PeerAddress::of(published.members.get(leader)?);
         match self.calls.call(peer, *call).await? {
             Answer::Refusal(_) => None,
             answer => Some(answer),

@@ -31,7 +31,7 @@ use crate::host::Host;
 
 pub use common_name::common_name;
 pub use listener::listener;
-pub use peer_host::PeerHost;
+pub use peer_host::{ByTls, PeerHost};
 pub use reload::Reloading;
 use verify::{Allowed, AnyServer, ClientVerifier, ServerVerifier};
 
@@ -373,7 +373,10 @@ impl Tls {
     /// `host`, dialling `https://` addresses by TLS where the flags provide for it.
     pub fn peer_host(&self, host: &Arc<dyn Host>) -> Arc<dyn Host> {
         match &self.dialling {
-            Some(config) => Arc::new(PeerHost::new(host.clone(), config.clone())),
+            Some(config) => {
+                let config = config.clone();
+                Arc::new(PeerHost::new(host.clone(), ByTls { config }))
+            }
             None => host.clone(),
         }
     }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -13,21 +12,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::reload::Reloading;
-use crate::defects::Defects;
-use crate::host::{
-    BoxFuture, Disk, Event, Host, Listener, Moment, ProcessUsage, Stream, TaskHandle,
-};
+use crate::host::layer::{Layer, Layered};
+use crate::host::{BoxFuture, Host, Stream};
 
 /// See the module.
-pub struct PeerHost {
-    inner: Arc<dyn Host>,
-    config: Arc<Reloading<ClientConfig>>,
-}
+pub type PeerHost = Layered<ByTls>;
 
-impl PeerHost {
-    pub(super) fn new(inner: Arc<dyn Host>, config: Arc<Reloading<ClientConfig>>) -> PeerHost {
-        PeerHost { inner, config }
-    }
+/// Dials by TLS where the address says so.
+pub struct ByTls {
+    pub(super) config: Arc<Reloading<ClientConfig>>,
 }
 
 impl Stream for TlsStream<Box<dyn Stream>> {
@@ -42,12 +35,16 @@ fn host_of(address: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-impl Host for PeerHost {
-    fn connect(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+impl Layer for ByTls {
+    fn connect(
+        &self,
+        inner: &Arc<dyn Host>,
+        address: &str,
+    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
         let Some(address) = address.strip_prefix("https://") else {
-            return self.inner.connect(address);
+            return inner.connect(address);
         };
-        let connecting = self.inner.connect(address);
+        let connecting = inner.connect(address);
         let name = ServerName::try_from(host_of(address).to_owned());
         let config = self.config.clone();
         Box::pin(async move {
@@ -57,42 +54,5 @@ impl Host for PeerHost {
             let stream: Box<dyn Stream> = Box::new(connector.connect(name, stream).await?);
             Ok(stream)
         })
-    }
-
-    fn now(&self) -> Moment {
-        self.inner.now()
-    }
-    fn wall_clock(&self) -> Duration {
-        self.inner.wall_clock()
-    }
-    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        self.inner.sleep(duration)
-    }
-    fn spawn(&self, name: &'static str, task: BoxFuture<()>) -> TaskHandle {
-        self.inner.spawn(name, task)
-    }
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
-        self.inner.blocking(work)
-    }
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.inner.disk()
-    }
-    fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>> {
-        self.inner.listen(address)
-    }
-    fn fill_random(&self, buffer: &mut [u8]) {
-        self.inner.fill_random(buffer)
-    }
-    fn boot_id(&self) -> String {
-        self.inner.boot_id()
-    }
-    fn process_usage(&self) -> Option<ProcessUsage> {
-        self.inner.process_usage()
-    }
-    fn observe(&self, event: Event) {
-        self.inner.observe(event)
-    }
-    fn defects(&self) -> Defects {
-        self.inner.defects()
     }
 }

@@ -38,6 +38,17 @@ impl Folder {
         fs::write(&path, content).unwrap();
         path
     }
+
+    /// Writes `issued` as files called `name`; the flags that name them. `prefix` is empty for
+    /// clients' certificates and `peer-` for members'.
+    pub fn certificate_flags(&self, prefix: &str, name: &str, issued: &Issued) -> Vec<String> {
+        let certificate = self.write(&format!("{prefix}{name}.pem"), &issued.chain());
+        let key = self.write(&format!("{prefix}{name}.key"), &issued.key_pem());
+        vec![
+            format!("--{prefix}cert-file={certificate}"),
+            format!("--{prefix}key-file={key}"),
+        ]
+    }
 }
 
 /// Issues certificates.

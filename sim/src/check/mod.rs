@@ -28,7 +28,6 @@ use serde::Serialize;
 pub mod after_loss;
 pub mod auth;
 pub mod certificate;
-
 pub mod convergence;
 mod core;
 mod counterexample;

@@ -32,9 +32,8 @@ use super::{Input, Latest};
 
 pub use ask::{AskError, Told, ask_members};
 pub use calls::{Answering, Calls};
-pub use peers::Contacts;
-pub use peers::PeerAddress;
 use peers::Peers;
+pub use peers::{Contacts, PeerAddress};
 pub use snapshots::SnapshotStore;
 
 /// Version of the peer protocol, first thing in every handshake.

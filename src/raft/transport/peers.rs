@@ -24,6 +24,19 @@ pub struct PeerAddress {
     pub addresses: Vec<String>,
 }
 
+impl PeerAddress {
+    /// Where `member` is, by its peer URLs; those that are no URLs are left out.
+    pub fn of(member: &vetcdpb::ClusterMember) -> PeerAddress {
+        let urls = member.peer_urls.iter();
+        PeerAddress {
+            member_id: member.id,
+            addresses: urls
+                .filter_map(|url| crate::config::address_of(url).ok())
+                .collect(),
+        }
+    }
+}
+
 /// Since when this member has been connected to its peers. Bounded by their number.
 #[derive(Debug, Default)]
 pub struct Contacts(Mutex<BTreeMap<u64, Moment>>);
@@ -98,7 +111,7 @@ impl Peers {
         let wanted: BTreeMap<u64, PeerAddress> = members
             .iter()
             .filter(|member| member.id != self.identity.member_id)
-            .map(|member| (member.id, address_of(member)))
+            .map(|member| (member.id, PeerAddress::of(member)))
             .filter(|(_, peer)| !peer.addresses.is_empty())
             .collect();
         let gone: Vec<u64> = self.peers.keys().copied().collect();
@@ -128,7 +141,7 @@ impl Peers {
     /// Dials a member that this one does not know yet: it lags behind, perhaps so far that nobody it
     /// knows is left.
     pub fn add_stranger(&mut self, member: &vetcdpb::ClusterMember) {
-        let address = address_of(member);
+        let address = PeerAddress::of(member);
         let new = !self.peers.contains_key(&member.id) && member.id != self.identity.member_id;
         if new && !address.addresses.is_empty() && self.peers.len() < MAX_PEERS {
             self.dial(member.id, address);
@@ -177,15 +190,5 @@ impl Peers {
     /// Where a peer is.
     pub fn address(&self, id: u64) -> Option<PeerAddress> {
         self.peers.get(&id).map(|peer| peer.address.clone())
-    }
-}
-
-fn address_of(member: &vetcdpb::ClusterMember) -> PeerAddress {
-    let urls = member.peer_urls.iter();
-    PeerAddress {
-        member_id: member.id,
-        addresses: urls
-            .filter_map(|url| crate::config::address_of(url).ok())
-            .collect(),
     }
 }

@@ -1,11 +1,10 @@
 //! The apply task on a disk that takes its time, in virtual time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io;
-
 use crate::api::proto::etcdserverpb as pb;
+use crate::host::BoxFuture;
+use crate::host::layer::{Layer, Layered};
 use crate::host::os::OsHost;
-use crate::host::{BoxFuture, Disk, Listener, Moment, Stream, TaskHandle};
 use crate::raft::Input;
 
 use super::*;
@@ -13,43 +12,16 @@ use super::*;
 /// How long any disk work takes.
 const DISK: Duration = Duration::from_secs(1);
 
-/// The operating system's host, with a slow disk.
-struct Slow(Arc<OsHost>);
+/// A slow disk.
+struct Slow;
 
-impl Host for Slow {
-    fn now(&self) -> Moment {
-        self.0.now()
-    }
-    fn wall_clock(&self) -> Duration {
-        self.0.wall_clock()
-    }
-    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        self.0.sleep(duration)
-    }
-    fn spawn(&self, name: &'static str, task: BoxFuture<()>) -> TaskHandle {
-        self.0.spawn(name, task)
-    }
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
-        let pause = self.0.sleep(DISK);
+impl Layer for Slow {
+    fn blocking(&self, inner: &Arc<dyn Host>, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
+        let pause = inner.sleep(DISK);
         Box::pin(async move {
             work();
             pause.await;
         })
-    }
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.0.disk()
-    }
-    fn listen(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Listener>>> {
-        self.0.listen(address)
-    }
-    fn connect(&self, address: &str) -> BoxFuture<io::Result<Box<dyn Stream>>> {
-        self.0.connect(address)
-    }
-    fn fill_random(&self, buffer: &mut [u8]) {
-        self.0.fill_random(buffer);
-    }
-    fn boot_id(&self) -> String {
-        self.0.boot_id()
     }
 }
 
@@ -71,9 +43,8 @@ const IDENTITY: raft::Identity = raft::Identity {
 impl Bench {
     fn start() -> Bench {
         let folder = tempfile::TempDir::new().unwrap();
-        let host: Arc<dyn Host> = Arc::new(Slow(Arc::new(OsHost::new(
-            tokio::runtime::Handle::current(),
-        ))));
+        let system = OsHost::new(tokio::runtime::Handle::current());
+        let host: Arc<dyn Host> = Arc::new(Layered::new(Arc::new(system), Slow));
         let path = folder.path().join("db");
         let backend = Arc::new(Backend::open(host.disk(), &path).unwrap());
         let current = Published::restored(State::new(), backend.load().unwrap().meta);

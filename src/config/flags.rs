@@ -135,7 +135,7 @@ pub struct Config {
     pub quota_backend_bytes: i64,
 
     /// Longest time before the store's changes are committed to disk.
-    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
+    #[arg(help_heading = "Member", long, value_name = "TIME", default_value = "500ms", value_parser = duration::parse)]
     pub backend_batch_interval: Duration,
 
     /// Most operations before the store's changes are committed to disk.

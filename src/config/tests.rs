@@ -46,7 +46,7 @@ fn defaults_are_etcds() {
     assert_eq!(config.max_txn_ops, 128);
     assert_eq!(config.max_request_bytes, 1_572_864);
     assert_eq!(config.grpc_receive_bytes_max(), 1_572_864 + 524_288);
-    assert_eq!(config.backend_batch_interval, Duration::from_millis(100));
+    assert_eq!(config.backend_batch_interval, Duration::from_millis(500));
     assert_eq!(config.backend_batch_limit, 10_000);
     assert_eq!(config.wal_sync(), SyncPolicy::Always);
     assert!(config.pre_vote && !config.initial_cluster_is_given());
@@ -101,7 +101,7 @@ fn progress_notices_have_a_least_interval() {
 #[test]
 fn zero_means_the_default_where_it_does_in_etcd() {
     let config = from_line("--backend-batch-limit 0 --backend-batch-interval 0").unwrap();
-    assert_eq!(config.backend_batch_interval, Duration::from_millis(100));
+    assert_eq!(config.backend_batch_interval, Duration::from_millis(500));
     assert_eq!(config.backend_batch_limit, 10_000);
     let limits = from_line("--grpc-keepalive-interval 0s")
         .unwrap()

@@ -307,7 +307,7 @@ impl Node {
     }
 
     fn repropose_held(&mut self) {
-        if self.raft.raft.leader_id != raft::INVALID_ID {
+        if !self.held.is_empty() && self.raft.raft.leader_id != raft::INVALID_ID {
             for entry in std::mem::take(&mut self.held) {
                 self.propose(entry);
             }
@@ -316,7 +316,7 @@ impl Node {
 
     fn ask_reads(&mut self) {
         // Without a leader raft would drop the question; it is asked again after the next input.
-        if self.raft.raft.leader_id == raft::INVALID_ID {
+        if !self.reads.anybody_waits() || self.raft.raft.leader_id == raft::INVALID_ID {
             return;
         }
         if let Some(context) = self.reads.start_round(self.host.now()) {
@@ -498,11 +498,9 @@ impl Node {
             },
             commit: raft.raft_log.committed,
         };
-        self.status.send_if_modified(|current| {
-            let changed = *current != status;
-            *current = status;
-            changed
-        });
+        if *self.status.borrow() != status {
+            self.status.send_replace(status);
+        }
     }
 }
 

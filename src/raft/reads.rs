@@ -48,6 +48,11 @@ impl Reads {
         }
     }
 
+    /// Whether a round has to be started.
+    pub fn anybody_waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Starts a round for everybody who waits; the context to ask raft with, if there is anybody.
     pub fn start_round(&mut self, now: Moment) -> Option<Vec<u8>> {
         self.waiting.retain(|answer| !answer.is_closed());

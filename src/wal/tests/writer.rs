@@ -188,6 +188,52 @@ async fn commit_indexes_alone_are_never_synced() {
     }
 }
 
+/// The commit index that a reader finds now.
+fn recovered_commit(disk: &MemoryDisk) -> u64 {
+    crate::wal::read(disk, &dir()).unwrap().hard_state.commit
+}
+
+#[tokio::test(start_paused = true)]
+async fn commit_indexes_are_written_with_the_next_group_or_when_none_comes() {
+    let mut bench = Bench::new("always");
+    let bytes = |bench: &Bench| bench.writer.metrics().bytes.load(Ordering::Relaxed);
+    bench.put(1);
+    bench.ack().await;
+    let written = bytes(&bench);
+    bench.writer.append(2, commit(1, 1));
+    bench.ack().await;
+    assert_eq!((bytes(&bench), recovered_commit(&bench.disk)), (written, 0));
+    bench.writer.append(3, entries([entry(2, 1, 100)]));
+    bench.ack().await;
+    assert_eq!(recovered_commit(&bench.disk), 1);
+    bench.writer.append(4, commit(1, 2));
+    bench.ack().await;
+    assert_eq!(recovered_commit(&bench.disk), 1);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(recovered_commit(&bench.disk), 2);
+    // Then nothing is left to say.
+    let written = bytes(&bench);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bytes(&bench), written);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_index_that_waits_is_written_when_the_writer_is_dropped() {
+    let Bench {
+        disk,
+        writer,
+        mut acks,
+        ..
+    } = Bench::new("always");
+    writer.append(1, entries([entry(1, 1, 100)]));
+    writer.append(2, commit(1, 1));
+    while !matches!(acks.recv().await, Some(Ack::Persisted { ticket: 2 })) {}
+    writer.append(3, commit(1, 1));
+    drop(writer);
+    while acks.recv().await.is_some() {}
+    assert_eq!(recovered_commit(&disk), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn interval_acknowledges_first_and_syncs_beside_the_writes() {
     let mut bench = Bench::new("interval:50ms");

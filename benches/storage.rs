@@ -160,7 +160,10 @@ fn apply() {
 }
 
 fn cluster() -> vetcd::config::Cluster {
-    Config::from_pairs([("name", "m")]).unwrap().cluster().unwrap()
+    Config::from_pairs([("name", "m")])
+        .unwrap()
+        .cluster()
+        .unwrap()
 }
 
 /// A boot from a store of `keys` keys, after a clean end and after a crash.
@@ -185,12 +188,17 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
     let bytes = backend.size().unwrap().in_use_bytes;
     backend.close();
     let plain = plain(home, 1, bytes);
-    for (after, what) in [(false, format!("boot: {what}")), (true, "  the same after a crash".into())] {
+    for (after, what) in [
+        (false, format!("boot: {what}")),
+        (true, "  the same after a crash".into()),
+    ] {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let output = command.arg(BOOT).arg(&data_dir).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
-        let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().unwrap());
+        let mut numbers = text
+            .split_whitespace()
+            .map(|word| word.parse::<u64>().unwrap());
         let mut number = || numbers.next().unwrap();
         let (nanoseconds, resident, peak) = (number(), number(), number());
         show(&what, Duration::from_nanos(nanoseconds), plain);

@@ -54,7 +54,10 @@ fn restored(values: [&'static str; 3], flags: &[&str]) -> Vec<Member> {
             .args(["snapshot", "restore", file.to_str().unwrap()])
             .arg(format!("--name={}", place.name))
             .arg(format!("--initial-cluster={}", initial.join(",")))
-            .arg(format!("--initial-advertise-peer-urls={}", place.peer_url()))
+            .arg(format!(
+                "--initial-advertise-peer-urls={}",
+                place.peer_url()
+            ))
             .arg(format!("--data-dir={}", member.data_dir().display()))
             .output()
             .unwrap();
@@ -73,7 +76,9 @@ async fn started(mut members: Vec<Member>) -> Vec<Member> {
 }
 
 async fn client(member: &Member) -> Client {
-    Client::connect([member.place.client_url()], None).await.unwrap()
+    Client::connect([member.place.client_url()], None)
+        .await
+        .unwrap()
 }
 
 async fn id(member: &Member) -> u64 {
@@ -98,7 +103,11 @@ async fn alarm(member: &Member) -> Vec<(u64, AlarmType)> {
 }
 
 async fn writes_are_refused(member: &Member) {
-    let refused = client(member).await.put("more", "", None).await.unwrap_err();
+    let refused = client(member)
+        .await
+        .put("more", "", None)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("corrupt cluster"), "{refused}");
     let read = client(member).await.get("restored", None).await.unwrap();
     assert_eq!(read.kvs().len(), 1);

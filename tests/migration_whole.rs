@@ -17,8 +17,8 @@ use std::path::Path;
 
 use etcd_client::{
     AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, ConnectOptions, EventType,
-    GetOptions, KeyValue, LeaseTimeToLiveOptions, Permission, PutOptions, RoleRevokePermissionOptions,
-    Txn, TxnOp, WatchOptions,
+    GetOptions, KeyValue, LeaseTimeToLiveOptions, Permission, PutOptions,
+    RoleRevokePermissionOptions, Txn, TxnOp, WatchOptions,
 };
 use lone::{Server, json, ok, vetcdutl_ok};
 use process::{Etcdctl, Place, places};
@@ -107,16 +107,15 @@ impl View {
     }
 }
 
-async fn history(
-    client: &mut Client,
-    from: i64,
-    to: i64,
-) -> Vec<(bool, Version, Option<Version>)> {
+async fn history(client: &mut Client, from: i64, to: i64) -> Vec<(bool, Version, Option<Version>)> {
     let options = WatchOptions::new().with_all_keys().with_prev_key();
     let options = options.with_start_revision(from);
     let mut watch = client.watch("", Some(options)).await.unwrap();
     let mut history = Vec::new();
-    while history.last().is_none_or(|(_, last, _): &(_, Version, _)| last.3 < to) {
+    while history
+        .last()
+        .is_none_or(|(_, last, _): &(_, Version, _)| last.3 < to)
+    {
         let response = watch.message().await.unwrap().unwrap();
         assert!(!response.canceled(), "{}", response.cancel_reason());
         for event in response.events() {
@@ -134,7 +133,10 @@ async fn leases(client: &mut Client) -> Vec<(i64, i64, Vec<Vec<u8>>)> {
         let options = LeaseTimeToLiveOptions::new().with_keys();
         let times = client.lease_time_to_live(lease.id(), Some(options)).await;
         let times = times.unwrap();
-        assert!((1..=times.granted_ttl()).contains(&times.ttl()), "{times:?}");
+        assert!(
+            (1..=times.granted_ttl()).contains(&times.ttl()),
+            "{times:?}"
+        );
         let mut keys = times.keys().to_vec();
         keys.sort();
         leases.push((lease.id(), times.granted_ttl(), keys));
@@ -183,7 +185,9 @@ async fn alarms(client: &mut Client) -> Vec<(u64, i32)> {
 async fn alarm(client: &mut Client, action: AlarmAction) {
     let mut options = AlarmOptions::new();
     options.with_member(ALARMED);
-    let done = client.alarm(action, AlarmType::Nospace, Some(options)).await;
+    let done = client
+        .alarm(action, AlarmType::Nospace, Some(options))
+        .await;
     done.unwrap();
 }
 
@@ -211,7 +215,9 @@ fn puts(first: u32, step: usize, round: u32, lease: impl Fn(u32) -> i64) -> Vec<
 
 fn deletes(first: u32, step: usize) -> Vec<TxnOp> {
     let chosen = (first..KEYS).step_by(step);
-    chosen.map(|number| TxnOp::delete(key(number), None)).collect()
+    chosen
+        .map(|number| TxnOp::delete(key(number), None))
+        .collect()
 }
 
 async fn newest(client: &mut Client) -> i64 {
@@ -235,10 +241,19 @@ async fn fill(place: &Place) -> i64 {
     run(&mut client, puts(0, 1, 1, lease)).await;
     run(&mut client, puts(0, 3, 2, lease)).await;
     run(&mut client, deletes(5, 11)).await;
-    client.put("large", "B".repeat(1 << 20), None).await.unwrap();
+    client
+        .put("large", "B".repeat(1 << 20), None)
+        .await
+        .unwrap();
     client.put("empty", "", None).await.unwrap();
-    client.put([0xff, 0, 0xfe], [0, 0xff, 0x80], None).await.unwrap();
-    client.put("before the compaction", "1", None).await.unwrap();
+    client
+        .put([0xff, 0, 0xfe], [0, 0xff, 0x80], None)
+        .await
+        .unwrap();
+    client
+        .put("before the compaction", "1", None)
+        .await
+        .unwrap();
     let compacted = newest(&mut client).await;
     // What can only be read in the past.
     run(&mut client, puts(0, 7, 3, lease)).await;
@@ -258,9 +273,15 @@ async fn fill(place: &Place) -> i64 {
         ("writer", Permission::read_write("large").with_from_key()),
         ("idle", Permission::read_write("gone")),
     ] {
-        client.role_grant_permission(role, permission).await.unwrap();
+        client
+            .role_grant_permission(role, permission)
+            .await
+            .unwrap();
     }
-    client.role_revoke_permission("idle", "gone", None::<RoleRevokePermissionOptions>).await.unwrap();
+    client
+        .role_revoke_permission("idle", "gone", None::<RoleRevokePermissionOptions>)
+        .await
+        .unwrap();
     for (user, password, roles) in [
         (ROOT.0, ROOT.1, &["root"][..]),
         ("ann", "reads", &["reader"]),
@@ -299,12 +320,22 @@ async fn ann_reads_and_no_more(place: &Place) {
     let read = ann.get(key(0), None).await.unwrap();
     assert_eq!(read.kvs().len(), 1);
     let refused = ann.get(LAST, None).await.unwrap_err();
-    assert!(refused.to_string().contains("permission denied"), "{refused}");
+    assert!(
+        refused.to_string().contains("permission denied"),
+        "{refused}"
+    );
     let wrong = ConnectOptions::new().with_user("ann", "guesses");
-    assert!(Client::connect([place.client_url()], Some(wrong)).await.is_err());
+    assert!(
+        Client::connect([place.client_url()], Some(wrong))
+            .await
+            .is_err()
+    );
     let mut root = connect(place, Some(ROOT)).await;
     let refused = root.put("more", "", None).await.unwrap_err();
-    assert!(refused.to_string().contains("database space exceeded"), "{refused}");
+    assert!(
+        refused.to_string().contains("database space exceeded"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,7 +374,12 @@ async fn ten_thousand_keys_from_etcd_to_vetcd_and_back() {
     // The store is what it is meant to be.
     let live = original.keys.last().unwrap().1.len();
     assert!((8_500..KEYS as usize).contains(&live), "{live} keys");
-    assert!(original.keys.iter().any(|(_, all)| all.iter().any(|v| v.4 == 3)));
+    assert!(
+        original
+            .keys
+            .iter()
+            .any(|(_, all)| all.iter().any(|v| v.4 == 3))
+    );
     assert_eq!((original.leases.len(), original.users.len()), (19, 3));
     assert!(original.history.len() > 2_000 && original.roles.len() == 4);
     assert!(original.leases.iter().any(|(_, _, keys)| keys.len() >= 5));

@@ -12,10 +12,7 @@ use super::{Error, duration, invalid};
 
 /// The feature gates of etcd 3.6: whether one has anything to act on here, else why not.
 const GATES: &[(&str, Result<(), &str>)] = &[
-    (
-        "AllAlpha",
-        Err("each feature is turned on by its own name"),
-    ),
+    ("AllAlpha", Err("each feature is turned on by its own name")),
     ("AllBeta", Err("each feature is turned on by its own name")),
     ("CompactHashCheck", Ok(())),
     ("InitialCorruptCheck", Ok(())),
@@ -32,7 +29,10 @@ const GATES: &[(&str, Result<(), &str>)] = &[
         "StopGRPCServiceOnDefrag",
         Err("requests go on while the store is defragmented"),
     ),
-    ("TxnModeWriteWithSharedBuffer", Err("the store is not bbolt")),
+    (
+        "TxnModeWriteWithSharedBuffer",
+        Err("the store is not bbolt"),
+    ),
 ];
 
 /// See the module.
@@ -195,8 +195,14 @@ mod tests {
         let read = |gates| Config::from_pairs([("feature-gates", gates)]);
         for (gates, text) in [
             ("Nonsense=true", "unrecognized feature gate: Nonsense"),
-            ("CompactHashCheck", "missing bool value for CompactHashCheck"),
-            ("CompactHashCheck=maybe", "invalid value of CompactHashCheck"),
+            (
+                "CompactHashCheck",
+                "missing bool value for CompactHashCheck",
+            ),
+            (
+                "CompactHashCheck=maybe",
+                "invalid value of CompactHashCheck",
+            ),
         ] {
             let error = read(gates).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

@@ -53,7 +53,9 @@ pub async fn check_at_start(
     }
     if booted.trusted_from_term > 0 {
         // What is on disk may be on a line that the cluster has given up, as the setting permits.
-        tracing::warn!("no corruption check at start: --wal-sync permits losing acknowledged writes");
+        tracing::warn!(
+            "no corruption check at start: --wal-sync permits losing acknowledged writes"
+        );
         return Ok(());
     }
     let (revision, compacted) = (state.revision(), state.compact_revision());

@@ -8,12 +8,14 @@
 use vetcd::defects::Defects;
 
 /// The names in `src/defects.rs`; the test with the feature on sees to it that none is missing.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "ack-before-sync",
     "vote-before-sync",
     "local-read",
     "apply-twice",
     "half-transaction",
+    "no-directory-sync",
+    "retry-failed-sync",
     "stale-expiry",
     "lock-unchecked",
     "compact-before-watch",

@@ -1,8 +1,13 @@
 //! What the storage costs, each beside a plain sequential write and sync of the same bytes to the
 //! same disk in the same run: the ratio says what is ours, the times say what the disk is.
 //!
-//! `cargo bench --bench storage [-- DIRECTORY]` works in a directory below DIRECTORY, by default the
-//! system's place for temporary files, which may be memory.
+//! `cargo bench --bench storage [-- [--large] [DIRECTORY]]` works in a directory below DIRECTORY, by
+//! default the system's place for temporary files, which may be memory. `--large` adds the boot from
+//! a store of 2 GB, which takes as much disk and several times that much memory.
+//!
+//! A boot runs in a process of its own, this program again, so that its memory can be told. The file
+//! may still be in the page cache, as after a restart of the member but not of its machine; the plain
+//! measure beside it is the same as everywhere, a sequential write and sync of as many bytes.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,22 +22,35 @@ use std::time::{Duration, Instant};
 use vetcd::api::proto::etcdserverpb::PutRequest;
 use vetcd::api::proto::vetcdpb::{BackendMeta, Entry};
 use vetcd::backend::Backend;
+use vetcd::config::Config;
 use vetcd::host::os::OsDisk;
 use vetcd::host::{Disk, OpenMode};
 use vetcd::mvcc::State;
-use vetcd::wal::{Batch, Log, Metadata, Options};
+use vetcd::raft::Identity;
+use vetcd::server::{Members, boot, offline};
+use vetcd::snapshot::etcd_schema::Records;
+use vetcd::wal::{self, Batch, Log, Metadata, Options};
 
 const VALUE_BYTES: usize = 256;
 const PUTS: u64 = 100_000;
+/// Asks this program to do nothing but to boot from a data directory.
+const BOOT: &str = "--boot-from";
 
 fn main() {
-    let place = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, data_dir] = &words[..]
+        && word == BOOT
+    {
+        return boot_here(Path::new(data_dir));
+    }
+    let place = words.iter().find(|word| !word.starts_with('-'));
     let home = match place {
         Some(place) => tempfile::tempdir_in(place),
         None => tempfile::tempdir(),
     };
     let home = home.unwrap();
     println!("{:<34} {:>12} {:>12} {:>7}", "", "ours", "plain", "ratio");
+    println!("{}", "-".repeat(68));
     for (group, rounds) in [(1, 400), (16, 200), (256, 50)] {
         log(home.path(), group, rounds);
     }
@@ -40,6 +58,11 @@ fn main() {
         commit(home.path(), puts, 10);
     }
     apply();
+    boot(home.path(), "1 M keys of 256 bytes", 1_000_000, 256);
+    boot(home.path(), "100 MB in values of 1 kB", 100_000, 1000);
+    if words.iter().any(|word| word == "--large") {
+        boot(home.path(), "2 GB in values of 1 kB", 2_000_000, 1000);
+    }
 }
 
 fn show(what: &str, ours: Duration, plain: Duration) {
@@ -58,6 +81,23 @@ fn plain(home: &Path, rounds: u32, bytes: u64) -> Duration {
         file.sync_data().unwrap();
     }
     let took = begun.elapsed() / rounds;
+    OsDisk.remove_file(&path).unwrap();
+    took
+}
+
+/// Writes `bytes` in one go, a piece at a time, and syncs once; returns the time of it all.
+fn plain_stream(home: &Path, bytes: u64) -> Duration {
+    const PIECE: u64 = 1 << 20;
+    let path = home.join("plain");
+    let file = OsDisk.open(&path, OpenMode::OpenOrCreate).unwrap();
+    let piece = vec![0x5a; PIECE as usize];
+    let begun = Instant::now();
+    for offset in (0..bytes).step_by(PIECE as usize) {
+        let length = PIECE.min(bytes - offset) as usize;
+        file.write_at(offset, &piece[..length]).unwrap();
+    }
+    file.sync_data().unwrap();
+    let took = begun.elapsed();
     OsDisk.remove_file(&path).unwrap();
     took
 }
@@ -134,4 +174,100 @@ fn apply() {
     }
     let took = begun.elapsed();
     println!("{:<34} {took:>12.1?}", format!("apply of {PUTS} puts"));
+}
+
+fn cluster() -> vetcd::config::Cluster {
+    Config::from_pairs([("name", "m")])
+        .unwrap()
+        .cluster()
+        .unwrap()
+}
+
+/// A boot from a store of `keys` keys, after a clean end and after a crash.
+fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
+    let data_dir = home.join("boot");
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let mut state = State::new();
+    for number in 0..keys {
+        // Scattered, as keys are that are named after something.
+        let name = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let request = PutRequest {
+            key: format!("key-{name:016x}").into_bytes().into(),
+            value: vec![0x5a; value_bytes].into(),
+            ..PutRequest::default()
+        };
+        state.put(&request).unwrap();
+    }
+    let (wal_dir, records) = (offline::wal_dir(&data_dir), Records::default());
+    offline::restore(&disk, &data_dir, &wal_dir, cluster(), state, &records).unwrap();
+    let store = offline::backend_path(&data_dir);
+    let backend = Backend::open(disk, &store).unwrap();
+    let bytes = backend.size().unwrap().in_use_bytes;
+    backend.close();
+    let plain = plain_stream(home, bytes);
+    for (after, what) in [
+        (false, format!("boot: {what}")),
+        (true, "  the same after a crash".into()),
+    ] {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = command.arg(BOOT).arg(&data_dir).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut numbers = text
+            .split_whitespace()
+            .map(|word| word.parse::<u64>().unwrap());
+        let mut number = || numbers.next().unwrap();
+        let (nanoseconds, resident, peak) = (number(), number(), number());
+        show(&what, Duration::from_nanos(nanoseconds), plain);
+        if !after {
+            let each = |bytes: u64| bytes / keys;
+            println!(
+                "  {} bytes a key in the store, {} resident afterwards, {} at most",
+                each(bytes),
+                each(resident),
+                each(peak)
+            );
+        }
+    }
+    std::fs::remove_dir_all(&data_dir).unwrap();
+}
+
+/// Boots, tells the time (ns) and the resident memory it took, now and at most (bytes), and ends
+/// without closing the store, as in a crash.
+fn boot_here(data_dir: &Path) {
+    let (before, _) = memory();
+    let cluster = cluster();
+    let options = boot::Options {
+        data_dir: data_dir.to_owned(),
+        identity: Identity {
+            cluster_id: cluster.cluster_id,
+            member_id: cluster.member_id,
+        },
+        identity_is_binding: true,
+        members: Members::from_wire(cluster.members),
+        joins: false,
+        force_new_cluster: false,
+        wal_sync: wal::SyncPolicy::Always,
+        wal_options: Options::default(),
+        boot_id: String::new(),
+    };
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let begun = Instant::now();
+    let booted = boot::boot(&disk, &options).unwrap();
+    let took = begun.elapsed();
+    let (now, peak) = memory();
+    println!("{} {} {}", took.as_nanos(), now - before, peak - before);
+    // No destructor: what a crash leaves.
+    std::mem::forget(booted);
+}
+
+/// The process's resident memory now, and its peak (bytes); 0 where the system does not tell.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kilobytes.unwrap_or(0) << 10
+    };
+    (field("VmRSS:"), field("VmHWM:"))
 }

@@ -48,6 +48,8 @@ define! {
     CompactBeforeWatch = "compact-before-watch",
     /// A write's permission is checked when it is proposed, and not again when it is applied.
     PermissionAtPropose = "permission-at-propose",
+    /// A member that has been restarted cuts the last byte off the values that it is given.
+    ValueCutShort = "value-cut-short",
 }
 
 /// The set of mistakes chosen for one member.

@@ -34,7 +34,8 @@ const ETCD_3_5: &str = "advertise-client-urls auth-token auth-token-ttl auto-com
 const LATER: &str = "snapshot-catchup-entries max-concurrent-streams listen-client-http-urls tls-min-version \
     tls-max-version log-format memory-mlock max-learners feature-gates \
     watch-progress-notify-interval warning-apply-duration warning-unary-request-duration \
-    corrupt-check-time compact-hash-check-time compaction-batch-limit compaction-sleep-interval \
+    corrupt-check-time compact-hash-check-time experimental-compact-hash-check-enabled \
+    experimental-compact-hash-check-time compaction-batch-limit compaction-sleep-interval \
     bootstrap-defrag-threshold-megabytes downgrade-check-time discovery-token \
     discovery-endpoints enable-distributed-tracing distributed-tracing-address \
     distributed-tracing-service-name distributed-tracing-instance-id \

@@ -5,98 +5,24 @@
     reason = "these tests stand outside any host"
 )]
 
+#[path = "support/lone.rs"]
+mod lone;
 #[path = "support/process.rs"]
 mod process;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use process::{Etcdctl, Member, Place, READY, cluster, places};
+use lone::{Server, json, ok, vetcdutl, vetcdutl_ok};
+use process::{Etcdctl, Member, Place, cluster, places};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::mvcc::State;
 use vetcd::snapshot::etcd_schema::{Encoder, Records};
-
-fn vetcdutl(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vetcdutl"))
-        .env_clear()
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn ok(program: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(program)
-        .env_clear()
-        .env("ETCDCTL_API", "3")
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn vetcdutl_ok(arguments: &[&str]) -> String {
-    ok(Path::new(env!("CARGO_BIN_EXE_vetcdutl")), arguments)
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-/// A lone member of any program that takes etcd's flags. Killed when dropped.
-struct Server {
-    child: Child,
-}
-
-impl Server {
-    fn start(program: &Path, place: &Place, data_dir: &Path, ctl: &Etcdctl) -> Server {
-        let log = fs::File::create(data_dir.with_extension("log")).unwrap();
-        let child = Command::new(program)
-            .env_clear()
-            .args([
-                format!("--name={}", place.name),
-                format!("--data-dir={}", data_dir.display()),
-                format!("--listen-client-urls={}", place.client_url()),
-                format!("--advertise-client-urls={}", place.client_url()),
-                format!("--listen-peer-urls={}", place.peer_url()),
-                format!("--initial-advertise-peer-urls={}", place.peer_url()),
-                format!("--initial-cluster={}={}", place.name, place.peer_url()),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let server = Server { child };
-        let begin = Instant::now();
-        while !ctl.run(&["get", "any"]).success {
-            let log = || fs::read_to_string(data_dir.with_extension("log")).unwrap_or_default();
-            assert!(begin.elapsed() < READY, "not ready: {}", log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
-    }
-
-    fn stop(mut self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(sent.success());
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// All keys at every revision from `from` to `to`: values, revisions, versions and leases; and the
 /// hash of the whole history.

@@ -5,6 +5,8 @@
 //! - Apply order: a member applies each index once, in order, except after a restart, when it goes
 //!   on right behind what its backend holds.
 //!
+//! A member's own finding that stores differ counts as a breach, too.
+//!
 //! The properties are checked at every event, so a violation is found where it happens and not
 //! when a client stumbles over it.
 
@@ -120,6 +122,18 @@ impl Observer {
                 voters,
                 learners,
             } => book.reconfigured(at_ns, member, *index, voters, learners),
+            Event::StoresCompared { compaction, .. } => {
+                book.reached.insert(match compaction {
+                    true => "compactions-compared",
+                    false => "stores-compared",
+                });
+                return;
+            }
+            Event::CorruptionFound {
+                member: corrupt,
+                revision,
+                compaction,
+            } => book.corruption(at_ns, member, (*corrupt, *revision), *compaction),
             Event::Removed => _ = book.reached.insert("member-removed"),
             Event::Follows { .. }
             | Event::SnapshotSent { .. }
@@ -261,6 +275,19 @@ impl Book {
             }
         }
         self.memberships.insert(index, (now, member));
+    }
+
+    /// A member that finds a difference is right, or the check is wrong: both are for the report.
+    fn corruption(&mut self, at_ns: u64, by: u32, (id, revision): (u64, i64), compaction: bool) {
+        self.reached.insert("corruption-found");
+        let of = match compaction {
+            true => "compactions",
+            false => "newest revisions",
+        };
+        let text = format!(
+            "member {by} compared {of} and found that the store of {id:x} differs at revision {revision}"
+        );
+        self.breach(at_ns, text);
     }
 
     fn breach(&mut self, at_ns: u64, text: String) {

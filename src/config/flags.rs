@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::auth_token::AuthToken;
+use super::checks::Checks;
 use super::duration;
 use super::inert;
 use super::operations::Operations;
@@ -238,6 +239,10 @@ pub struct Config {
     /// Health, metrics, logs, automatic compaction.
     #[command(flatten)]
     pub operations: Operations,
+
+    /// Comparing members' stores; feature gates.
+    #[command(flatten)]
+    pub checks: Checks,
 
     /// When the log is made durable: always, batch:TIME, interval:TIME or none [default: always].
     #[arg(help_heading = "Durability", long, value_name = "POLICY")]

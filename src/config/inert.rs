@@ -221,36 +221,11 @@ const FLAGS: &[Inert] = &[
         "the store is not defragmented at start",
     ),
     inert(
-        "experimental-initial-corrupt-check",
-        Switch,
-        OFF,
-        "the store's checksums are always verified at start",
-    ),
-    inert(
-        "corrupt-check-time",
-        Value,
-        &["0", "0s"],
-        "members are not compared in the background yet",
-    ),
-    inert(
-        "experimental-corrupt-check-time",
-        Value,
-        &["0", "0s"],
-        "members are not compared in the background yet",
-    ),
-    inert(
-        "compact-hash-check-time",
-        Value,
-        &[],
-        "members are not compared in the background yet",
-    ),
-    inert(
         "downgrade-check-time",
         Value,
         &[],
         "there is no downgrade to check for",
     ),
-    inert("feature-gates", Value, &[""], "there are no feature gates"),
 ];
 
 /// The heading of these flags in the help text.

@@ -13,6 +13,7 @@
 //! ```
 
 mod auth_token;
+mod checks;
 mod duration;
 mod file;
 mod flags;
@@ -32,6 +33,7 @@ use crate::api::serve::ServeLimits;
 use crate::wal::SyncPolicy;
 
 pub use auth_token::AuthToken;
+pub use checks::{Check, Checks};
 pub use flags::{ClusterState, Config, LogFormat, LogLevel, ReadMode};
 pub use identity::{cluster_id, member_id, member_id_at};
 pub use operations::{CompactionMode, MetricsDetail, Operations, Retention};
@@ -210,6 +212,8 @@ impl Config {
     /// Fills in what etcd means by 0 and by nothing, then validates.
     fn checked(mut self, matches: &clap::ArgMatches) -> Result<Config, Error> {
         self.warnings = inert::judge(matches)?;
+        self.warnings.extend(self.checks.warnings());
+        self.experimental_enable_lease_checkpoint |= self.checks.lease_checkpoint();
         self.security.normalize();
         if self.backend_batch_interval.is_zero() {
             self.backend_batch_interval = BATCH_INTERVAL_DEFAULT;
@@ -250,6 +254,7 @@ impl Config {
         self.validate_durability()?;
         self.security.validate()?;
         self.operations.validate()?;
+        self.checks.validate()?;
         self.validate_urls()?;
         self.validate_cluster()
     }

@@ -195,6 +195,22 @@ pub enum Event {
         /// The IDs of the learners, ascending.
         learners: Vec<u64>,
     },
+    /// The leader compared its store with those of all other members, and they were equal.
+    StoresCompared {
+        /// The revision they were compared at.
+        revision: i64,
+        /// Whether by the hashes of a finished compaction.
+        compaction: bool,
+    },
+    /// The leader found that a member's store differs.
+    CorruptionFound {
+        /// The member's ID, 0 when it cannot be told which one it is.
+        member: u64,
+        /// The revision they were compared at.
+        revision: i64,
+        /// Whether by the hashes of a finished compaction.
+        compaction: bool,
+    },
     /// The member knows that it was removed from the cluster, and is about to end.
     Removed,
     /// The member compacted its raft log up to `index`.

@@ -5,7 +5,7 @@
 //! progress, and after a restart it starts over and comes to the same end.
 
 use super::restore::NUMBER_MAX;
-use super::{Error, Revision, RevisionKey, State};
+use super::{Error, Revision, RevisionKey, State, hash};
 
 impl State {
     /// Schedules a compaction: reads below `revision` are refused from now on.
@@ -23,6 +23,7 @@ impl State {
         }
         self.compact_revision = revision;
         self.compact_cursor = Revision::ZERO;
+        self.compact_hash = hash::empty();
         Ok(())
     }
 
@@ -39,6 +40,7 @@ impl State {
         self.taken_revision = revision;
         self.compact_revision = revision;
         self.compact_cursor = Revision::ZERO;
+        self.compact_hash = hash::empty();
         true
     }
 
@@ -61,6 +63,9 @@ impl State {
         for &name in &due {
             if self.is_superseded(name) {
                 self.remove(name);
+            } else if !name.tombstone {
+                let left = &self.records[&name.revision];
+                self.compact_hash = hash::append(self.compact_hash, left);
             }
         }
         if let Some(last) = due.last() {
@@ -68,6 +73,7 @@ impl State {
         }
         if due.len() < limit {
             self.compact_finished = self.compact_revision;
+            self.keep_compact_hash();
         }
         self.compact_finished != self.compact_revision
     }

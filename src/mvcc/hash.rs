@@ -10,7 +10,10 @@
 //! One difference from etcd: when no key at all is visible, etcd counts every record it still has,
 //! which depends on the progress of removal; here the rule holds then too.
 
-use super::{Error, State};
+use super::{Error, Record, State};
+
+/// How many hashes of finished compactions are kept.
+const KEPT_COMPACTIONS: usize = 10;
 
 /// The checksum and what it covers. Compare hashes only where both revisions are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,36 +33,79 @@ impl State {
     /// # Errors
     /// `Compacted`, `FutureRevision`.
     pub fn hash(&self, revision: i64) -> Result<StateHash, Error> {
-        if revision > 0 && revision < self.compact_revision {
+        self.hash_as_compacted(revision, self.compact_revision)
+    }
+
+    /// The hash that this store will give at `revision` once it is compacted at `compact_revision`;
+    /// at its own compaction revision, where that is higher. Of two members at different
+    /// compactions the one behind can so answer for the other's.
+    ///
+    /// # Errors
+    /// As [`State::hash`]; `Compacted` also for a compaction revision above `revision`.
+    pub fn hash_as_compacted(
+        &self,
+        revision: i64,
+        compact_revision: i64,
+    ) -> Result<StateHash, Error> {
+        let revision = match revision {
+            0 => self.revision,
+            _ => revision,
+        };
+        let compact_revision = compact_revision.max(self.compact_revision);
+        if revision > 0 && revision < compact_revision {
             return Err(Error::Compacted);
         }
         if revision > self.revision {
             return Err(Error::FutureRevision);
         }
-        let revision = if revision == 0 {
-            self.revision
-        } else {
-            revision
-        };
-        let mut hash = crc32c::crc32c(b"key");
+        let mut hash = empty();
         for (at, record) in &self.records {
             if at.main > revision {
                 break;
             }
-            if at.main <= self.compact_revision {
+            if at.main <= compact_revision {
                 let history = self.keys.get(&record.kv.key);
                 let visible = history.and_then(|history| history.visible_at(revision));
                 if visible.is_none_or(|visible| visible.revision != *at) {
                     continue;
                 }
             }
-            hash = crc32c::crc32c_append(hash, &record.revision_key().encode());
-            hash = crc32c::crc32c_append(hash, &record.encode_value());
+            hash = append(hash, record);
         }
         Ok(StateHash {
             hash,
-            compact_revision: self.compact_revision,
+            compact_revision,
             revision,
         })
     }
+
+    /// The hashes that were taken when compactions were complete, oldest first: each of what was
+    /// visible at the compaction's revision, which is what it leaves of the revisions up to it. A
+    /// compaction that is overtaken by the next one has none. A restart forgets them.
+    pub fn compact_hashes(&self) -> impl DoubleEndedIterator<Item = &StateHash> {
+        self.compact_hashes.iter()
+    }
+
+    /// Notes the hash of the compaction that has just been finished.
+    pub(super) fn keep_compact_hash(&mut self) {
+        self.compact_hashes.push_back(StateHash {
+            hash: self.compact_hash,
+            compact_revision: self.compact_revision,
+            revision: self.compact_revision,
+        });
+        while self.compact_hashes.len() > KEPT_COMPACTIONS {
+            self.compact_hashes.pop_front();
+        }
+    }
+}
+
+/// The hash of a store without records.
+pub(super) fn empty() -> u32 {
+    crc32c::crc32c(b"key")
+}
+
+/// The hash with one more record in it.
+pub(super) fn append(hash: u32, record: &Record) -> u32 {
+    let hash = crc32c::crc32c_append(hash, &record.revision_key().encode());
+    crc32c::crc32c_append(hash, &record.encode_value())
 }

@@ -87,6 +87,10 @@ pub struct State {
     compact_finished: i64,
     /// How far the running compaction has examined the records.
     compact_cursor: Revision,
+    /// The hash of what the running compaction has left so far.
+    compact_hash: u32,
+    /// Those of finished ones.
+    compact_hashes: im::Vector<StateHash>,
     /// Records up to this main revision were handed out by `take_changes`.
     taken_revision: i64,
     /// Records handed out before and removed since the last `take_changes`.
@@ -112,6 +116,8 @@ impl State {
             compact_revision: NEVER_COMPACTED,
             compact_finished: NEVER_COMPACTED,
             compact_cursor: Revision::ZERO,
+            compact_hash: hash::empty(),
+            compact_hashes: im::Vector::new(),
             taken_revision: FIRST_REVISION,
             removed: im::Vector::new(),
             leases: Leases::default(),

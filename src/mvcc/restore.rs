@@ -3,11 +3,12 @@
 //! The records come from a disk or a peer, so nothing is taken on trust: whatever could not have
 //! been written by this code is refused.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::api::proto::vetcdpb::LeaseRecord;
 use crate::lease;
 
+use super::record::KeyHistory;
 use super::{FIRST_REVISION, NEVER_COMPACTED, Record, Revision, State};
 
 /// No store lives long enough to reach this; a number above it is damage, and adding to one below
@@ -70,7 +71,7 @@ impl Restore {
     ///
     /// # Errors
     /// When the record cannot follow the ones before.
-    pub fn push(&mut self, mut record: Record) -> Result<(), RestoreError> {
+    pub fn push(&mut self, record: Record) -> Result<(), RestoreError> {
         let found = record.revision;
         if let Some(previous) = self.last
             && previous >= found
@@ -88,21 +89,8 @@ impl Restore {
         if record.kv.mod_revision != found.main {
             return Err(impossible("it was modified at another revision"));
         }
-        let history = self.state.keys.get(&record.kv.key);
-        let previous = history.and_then(|history| history.newest());
-        match previous {
-            Some(previous) => {
-                check_successor(previous, &record).map_err(impossible)?;
-                record.kv.key = previous.kv.key.clone();
-            }
-            None => {
-                check_oldest(&record).map_err(impossible)?;
-                record.kv.key = Bytes::copy_from_slice(&record.kv.key);
-            }
-        }
-        record.kv.value = Bytes::copy_from_slice(&record.kv.value);
+        self.state.append_restored(record).map_err(impossible)?;
         self.last = Some(found);
-        self.state.append(record);
         Ok(())
     }
 
@@ -144,6 +132,39 @@ impl Restore {
         state.compact_finished = compact_finished;
         state.taken_revision = revision;
         Ok(state)
+    }
+}
+
+impl State {
+    /// [`State::append`] for a record that has yet to be judged. Boot time is made of these calls:
+    /// each looks its key up once or, where the key is new, twice, and copies nothing.
+    fn append_restored(&mut self, mut record: Record) -> Result<(), &'static str> {
+        let (revision, lease) = (record.revision, record.kv.lease);
+        let mut leased = 0;
+        let record = match self.keys.get_mut(&record.kv.key) {
+            Some(history) => {
+                let previous = history.newest().ok_or("its key has no history")?;
+                check_successor(previous, &record)?;
+                leased = previous.kv.lease;
+                // One copy of each key is kept.
+                record.kv.key = previous.kv.key.clone();
+                let record = Arc::new(record);
+                Arc::make_mut(history).push(record.clone());
+                record
+            }
+            None => {
+                check_oldest(&record)?;
+                let record = Arc::new(record);
+                let history = KeyHistory::new(record.clone());
+                self.keys.insert(record.kv.key.clone(), Arc::new(history));
+                record
+            }
+        };
+        if leased != lease {
+            self.move_to_lease(&record.kv.key, leased, lease);
+        }
+        self.records.insert(revision, record);
+        Ok(())
     }
 }
 

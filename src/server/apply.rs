@@ -29,6 +29,7 @@ use crate::watch::Hub;
 
 use super::apply_lease::LeaseEvent;
 use super::board::Board;
+use super::boot;
 use super::counts;
 use super::news::News;
 use super::permit::permit;
@@ -398,7 +399,12 @@ impl Applier {
         }
         let state = &mut self.current.state;
         match request {
-            Request::Put(put) => Ok(Response::Put(state.put(&put)?)),
+            Request::Put(mut put) => {
+                if defect!(self.defects, ValueCutShort) && self.restored > boot::GENESIS.0 {
+                    put.value.truncate(put.value.len().saturating_sub(1));
+                }
+                Ok(Response::Put(state.put(&put)?))
+            }
             Request::DeleteRange(delete) => Ok(Response::DeleteRange(state.delete_range(&delete))),
             Request::Txn(txn) => Ok(Response::Txn(state.txn(&txn, &self.defects)?)),
             Request::Compaction(compaction) => {

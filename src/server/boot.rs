@@ -34,7 +34,7 @@ use super::lone;
 use super::{Alarms, Members, Published};
 
 /// Index and term of the agreed beginning of every log: the initial membership stands there.
-const GENESIS: (u64, u64) = (1, 1);
+pub(super) const GENESIS: (u64, u64) = (1, 1);
 /// Terms skipped by a member that may have forgotten its votes, see [`term_after_loss`].
 const FORGOTTEN_TERMS: u64 = 1000;
 

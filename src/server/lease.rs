@@ -200,6 +200,9 @@ impl Server {
                 let Some(server) = server.upgrade() else {
                     return refusal();
                 };
+                if let Call::HashKv(_) | Call::CompactHashes(_) = call {
+                    return server.answer_check(&call).await.unwrap_or_else(refusal);
+                }
                 let answering = server.answer_here(&call);
                 match server.host.timeout(ASK_TIMEOUT, answering).await {
                     Some(Ok(answer)) => answer,
@@ -251,6 +254,7 @@ impl Server {
                 let answer = self.times_here(request.id, request.keys).await?;
                 Ok(Answer::TimeToLive(answer))
             }
+            Call::HashKv(_) | Call::CompactHashes(_) => Err(NotLeading),
         }
     }
 

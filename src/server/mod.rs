@@ -12,6 +12,7 @@ mod auth;
 mod auto_compaction;
 mod board;
 pub mod boot;
+mod corruption;
 mod counters;
 mod counts;
 mod election;
@@ -232,6 +233,7 @@ pub struct Server {
     counters: Counters,
     metrics: Arc<Metrics>,
     authenticator: Authenticator,
+    corruption: corruption::Monitor,
     /// No state is shown before an entry of this term or a later one is applied.
     trusted_from_term: u64,
 }

@@ -26,6 +26,7 @@ use super::auth::{self, Authenticator};
 use super::auto_compaction;
 use super::board::Board;
 use super::boot::{self, Booted};
+use super::corruption;
 use super::join;
 use super::lease::{self, Timekeeper};
 use super::news::News;
@@ -67,6 +68,9 @@ pub enum Error {
     /// The cluster to join cannot be found, or is another one.
     #[error(transparent)]
     Join(#[from] join::Error),
+    /// The store differs from those of the other members.
+    #[error(transparent)]
+    Corrupt(#[from] corruption::Inconsistent),
     /// Consensus cannot go on.
     #[error(transparent)]
     Raft(#[from] raft::Error),
@@ -86,6 +90,7 @@ impl Error {
                 | Error::AuthToken(_)
                 | Error::Boot(_)
                 | Error::Join(_)
+                | Error::Corrupt(_)
         )
     }
 
@@ -162,6 +167,15 @@ async fn run_once(
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
+    if config.checks.initial() {
+        let dialling = listening.tls.peer_host(host);
+        let checking = corruption::check_at_start(&dialling, config, &booted);
+        tokio::select! {
+            biased;
+            checked = checking => checked?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
     let signer = auth::signer(host, config).await?;
     let Listening {
         tls,
@@ -399,6 +413,7 @@ fn start(
         sizes,
         orders,
         counters: Counters::default(),
+        corruption: corruption::Monitor::default(),
         authenticator: Authenticator::new(tokens, signer, config.bcrypt_cost),
         trusted_from_term,
         watches: hub,
@@ -411,6 +426,10 @@ fn start(
     });
     server.answer_peers();
     tasks.push(host.spawn("leases", Box::pin(lease::keep_time(server.clone()))));
+    for (check, every) in config.checks.periodic() {
+        let checking = corruption::keep_checking(server.clone(), check, every);
+        tasks.push(host.spawn("corruption", Box::pin(checking)));
+    }
     Ok(Member {
         server,
         raft_ended,

@@ -251,6 +251,18 @@ pub const EVENTS: &[Choice] = &[
         "a compaction of the key-value history was acknowledged",
     ),
     choice(
+        "stores-compared",
+        "the leader compared the newest revision of all members, and found them equal",
+    ),
+    choice(
+        "compactions-compared",
+        "the leader compared what a compaction left at all members, and found them equal",
+    ),
+    choice(
+        "corruption-found",
+        "the leader found that a member's store differs",
+    ),
+    choice(
         "permission-denied",
         "a client was refused for want of permission",
     ),

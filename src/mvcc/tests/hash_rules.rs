@@ -70,3 +70,100 @@ fn all_deleted_and_half_removed_still_agree() {
     assert_eq!(state.hash(0), half.hash(0));
     assert_eq!(state.hash(0), whole.hash(0));
 }
+
+/// A store with five keys and a hundred revisions, deletions among them.
+fn busy() -> State {
+    let mut state = State::new();
+    for round in 0..100 {
+        let key = ["a", "b", "c", "d", "e"][round * 7 % 5];
+        match round % 6 {
+            5 => _ = state.delete_range(&delete(key, "")),
+            _ => _ = state.apply_put(key, &format!("{round}")),
+        }
+    }
+    state
+}
+
+#[test]
+fn whoever_is_behind_in_compaction_can_answer_for_the_other() {
+    let state = busy();
+    for own in [-1, 10, 40] {
+        let mut behind = state.clone();
+        if own > 0 {
+            behind.compact(own).unwrap();
+            behind.compact_all(3);
+        }
+        for other in [41, 60, state.revision()] {
+            let mut ahead = behind.clone();
+            ahead.compact(other).unwrap();
+            let unfinished = ahead.hash(0).unwrap();
+            ahead.compact_all(7);
+            let hash = ahead.hash(0).unwrap();
+            assert_eq!(hash, unfinished);
+            assert_eq!(behind.hash_as_compacted(0, other), Ok(hash));
+            assert_ne!(behind.hash(0).unwrap().hash, hash.hash);
+            // The other way round it cannot know, and says at which compaction it answers.
+            assert_eq!(ahead.hash_as_compacted(0, own), Ok(hash));
+        }
+        assert_eq!(behind.hash_as_compacted(50, 51), Err(Error::Compacted));
+        assert_eq!(behind.hash_as_compacted(0, 1000), Err(Error::Compacted));
+    }
+}
+
+fn kept(state: &State) -> Vec<StateHash> {
+    state.compact_hashes().copied().collect()
+}
+
+#[test]
+fn a_finished_compaction_leaves_its_hash_whatever_its_pace() {
+    let mut state = busy();
+    let before = state.hash_as_compacted(40, 40).unwrap();
+    state.compact(40).unwrap();
+    assert_eq!(kept(&state), []);
+    let mut slow = state.clone();
+    slow.compact_step(3);
+    slow.apply_put("a", "written meanwhile");
+    slow.compact_all(1);
+    // Cut off half-way, and begun again by a restart.
+    let mut cut = state.clone();
+    cut.compact_step(20);
+    let mut restore = Restore::new();
+    for record in cut.records_from(0) {
+        restore.push(Record::clone(record)).unwrap();
+    }
+    let mut restarted = restore.finish(state.revision(), 40, -1).unwrap();
+    restarted.compact_all(5);
+    state.compact_all(1000);
+    for state in [&state, &slow, &restarted] {
+        assert_eq!(kept(state), [before]);
+    }
+    // One that is overtaken leaves none.
+    let mut overtaken = slow.clone();
+    overtaken.compact(50).unwrap();
+    overtaken.compact_step(4);
+    overtaken.compact(60).unwrap();
+    overtaken.compact_all(9);
+    let revisions: Vec<i64> = kept(&overtaken).iter().map(|hash| hash.revision).collect();
+    assert_eq!(revisions, [40, 60]);
+    for revision in 61..80 {
+        overtaken.compact(revision).unwrap();
+        overtaken.compact_all(9);
+    }
+    let revisions: Vec<i64> = kept(&overtaken).iter().map(|hash| hash.revision).collect();
+    assert_eq!(revisions, (70..80).collect::<Vec<_>>());
+}
+
+#[test]
+fn another_value_or_lease_gives_another_hash_of_the_compaction() {
+    let after = |value: &str| {
+        let mut state = State::new();
+        state.apply_put("a", "1");
+        state.apply_put("b", value);
+        state.apply_put("c", "3");
+        state.compact(3).unwrap();
+        state.compact_all(2);
+        kept(&state)
+    };
+    assert_eq!(after("2"), after("2"));
+    assert_ne!(after("2"), after("3"));
+}

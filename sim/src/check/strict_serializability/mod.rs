@@ -32,6 +32,7 @@ use super::{Options, Verdict, search};
 use crate::history::History;
 
 mod accounts;
+mod assignment;
 mod explain;
 mod gaps;
 mod order;

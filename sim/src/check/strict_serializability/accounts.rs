@@ -88,6 +88,12 @@ impl<'a> Accounts<'a> {
         accounts
     }
 
+    /// Whether putting these keys, and touching no others, contradicts what is known.
+    pub(super) fn refute_puts(&self, keys: &[Bytes]) -> bool {
+        keys.iter().any(|key| self.untouched.contains(key))
+            || !self.written.iter().all(|key| keys.contains(key))
+    }
+
     /// Whether writing `records` contradicts what is known.
     pub(super) fn refute(&self, records: &[Record]) -> bool {
         let wrong = |record: &Record| {

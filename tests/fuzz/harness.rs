@@ -50,8 +50,8 @@ pub trait Target {
         Ok(())
     }
 
-    /// What an input of `length` bytes may make the code hold at any moment, bytes.
-    fn memory(&self, length: usize) -> u64;
+    /// What `input` may make the code hold at any moment, bytes.
+    fn memory(&self, input: &[u8]) -> u64;
 
     /// Whether a panic at this place of the source is foreseen, and caught by the code under test.
     fn foresees(&self, _file: &str) -> bool {
@@ -247,7 +247,7 @@ impl<'a> Life<'a> {
             summary.memory = (case.memory, input.len());
         }
         let class = self
-            .verdict(&case, input.len())
+            .verdict(&case, Some(input))
             .map_err(|reason| self.keep(&reason))?;
         let seen = summary.outcomes.entry(class).or_default();
         *seen += 1;
@@ -259,16 +259,18 @@ impl<'a> Life<'a> {
         Ok(is_new)
     }
 
-    fn verdict(&self, case: &Case, length: usize) -> Result<String, String> {
+    /// `input` is `None` for what ends a life.
+    fn verdict(&self, case: &Case, input: Option<&[u8]>) -> Result<String, String> {
         let unforeseen = |panic: &&Panic| !self.target.foresees(&panic.file);
         if let Some(panic) = case.panics.iter().find(unforeseen) {
             return Err(format!("panic at {}: {}", panic.file, panic.message));
         }
-        let bound = self.target.memory(length);
+        let bound = input.map_or(u64::MAX, |input| self.target.memory(input));
         if case.memory > bound {
             return Err(format!(
                 "{} bytes of input made it hold {} bytes at once, above {bound}",
-                length, case.memory
+                input.map_or(0, <[u8]>::len),
+                case.memory
             ));
         }
         match &case.result {
@@ -282,7 +284,7 @@ impl<'a> Life<'a> {
     fn renew(&mut self) -> Result<(), String> {
         if self.begun {
             let ended = observe(|| self.target.end().map(|()| String::new()));
-            self.verdict(&ended, usize::MAX >> 32)
+            self.verdict(&ended, None)
                 .map_err(|reason| self.keep(&reason))?;
         }
         self.begun = false;

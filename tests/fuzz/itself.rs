@@ -31,8 +31,8 @@ impl Target for Decoder {
         (self.decode)(input)
     }
 
-    fn memory(&self, length: usize) -> u64 {
-        (1 << 20) + 4 * length as u64
+    fn memory(&self, input: &[u8]) -> u64 {
+        (1 << 20) + 4 * input.len() as u64
     }
 }
 

@@ -30,8 +30,19 @@
     reason = "the harness stands outside any host"
 )]
 
+mod config;
+mod database;
+mod gateway;
+mod grpc;
 mod harness;
+mod http;
 mod itself;
+mod member;
 mod mutate;
+mod peers;
+mod requests;
+mod snapshot;
+mod store;
+mod tokens;
 mod wal;
 mod world;

@@ -182,7 +182,7 @@ impl Target for Wal {
     }
 
     fn cases(&self) -> usize {
-        4_000
+        12_000
     }
 
     fn seeds(&mut self) -> Vec<Vec<u8>> {
@@ -289,12 +289,13 @@ impl Target for Wal {
             }
             Err(error) => error.to_string(),
         };
-        let dumped = dumped.map_or_else(|e| e.to_string(), |stop| format!("{}", stop.is_some()));
-        Ok(format!("{} {class} | {dumped}", read.is_ok()))
+        let class = class.rsplit(".wal").next().unwrap_or_default();
+        let stopped = dumped.map(|stop| stop.is_some()).ok();
+        Ok(format!("{} {stopped:?} {class}", read.is_ok()))
     }
 
-    fn memory(&self, length: usize) -> u64 {
-        (4 << 20) + 40 * length as u64
+    fn memory(&self, input: &[u8]) -> u64 {
+        (4 << 20) + 40 * input.len() as u64
     }
 }
 

@@ -242,7 +242,10 @@ zzz-is-no-key: ~
             (&"[".repeat(100_000), "recursion limit"),
             (&nested(5_000), "nested too deep at line 202"),
             (&"# so long\n".repeat(100_000), "longer than"),
-            (&format!("a: &a [b]\n{}", "c: *a\n".repeat(9)), "more than 8 aliases"),
+            (
+                &format!("a: &a [b]\n{}", "c: *a\n".repeat(9)),
+                "more than 8 aliases",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

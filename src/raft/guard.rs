@@ -112,9 +112,7 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
         MessageType::MsgHeartbeat if message.term >= own.term && message.commit > own.last => {
             return malformed("heartbeat commits entries this member does not hold");
         }
-        MessageType::MsgAppendResponse
-            if message.term == own.term && message.index > own.last =>
-        {
+        MessageType::MsgAppendResponse if message.term == own.term && message.index > own.last => {
             return malformed("acknowledgement of entries this member does not hold");
         }
         MessageType::MsgSnapshot => {
@@ -134,6 +132,10 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
         }
         MessageType::MsgPropose if message.entries.is_empty() => {
             return malformed("empty proposal");
+        }
+        // They have none on their way to the leader, and raft would not pass them on with one.
+        MessageType::MsgPropose | MessageType::MsgReadIndex if message.term != 0 => {
+            return malformed("request with a term");
         }
         _ => {}
     }
@@ -261,7 +263,13 @@ mod tests {
         let mut request = append(5, &[]);
         request.msg_type = MessageType::MsgAppendResponse;
         request.request_snapshot = 4;
+        let mut dated_read = append(0, &[0]);
+        dated_read.msg_type = MessageType::MsgReadIndex;
+        let mut dated_proposal = append(0, &[0]);
+        dated_proposal.msg_type = MessageType::MsgPropose;
         for message in [
+            dated_read,
+            dated_proposal,
             gap,
             elsewhere,
             future,
@@ -308,7 +316,10 @@ mod tests {
             (|members| members.learners_next.push(1), 3),
             (|members| members.auto_leave = true, 3),
         ] {
-            assert!(matches!(snapshot(change, term), Err(Refusal::Malformed { .. })));
+            assert!(matches!(
+                snapshot(change, term),
+                Err(Refusal::Malformed { .. })
+            ));
         }
     }
 }

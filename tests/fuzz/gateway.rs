@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use vetcd::api::http::GATEWAY_PATHS;
 use vetcd::api::descriptors;
+use vetcd::api::http::GATEWAY_PATHS;
 use vetcd::host::Host as _;
 
 use crate::grpc::still_answers;
@@ -76,7 +76,9 @@ impl Target for Gateway {
     }
 
     fn end(&mut self) -> Result<(), String> {
-        self.cluster.take().map_or(Ok(()), |cluster| still_answers(&cluster))
+        self.cluster
+            .take()
+            .map_or(Ok(()), |cluster| still_answers(&cluster))
     }
 
     fn seeds(&mut self) -> Vec<Vec<u8>> {
@@ -91,7 +93,9 @@ impl Target for Gateway {
     }
 
     fn mutate(&mut self, draw: &mut Draw, seed: &[u8], other: &[u8]) -> Vec<u8> {
-        let (mut path, text) = seed.split_first().map_or((0, &[][..]), |(path, text)| (*path, text));
+        let (mut path, text) = seed
+            .split_first()
+            .map_or((0, &[][..]), |(path, text)| (*path, text));
         if draw.once_in(30) {
             path = draw.below(GATEWAY_PATHS.len()) as u8;
         }
@@ -100,7 +104,9 @@ impl Target for Gateway {
     }
 
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
-        let (path, body) = input.split_first().map_or((0, &[][..]), |(path, body)| (*path, body));
+        let (path, body) = input
+            .split_first()
+            .map_or((0, &[][..]), |(path, body)| (*path, body));
         let (path, _) = GATEWAY_PATHS[path as usize % GATEWAY_PATHS.len()];
         let cluster = self.cluster.as_ref().unwrap();
         if !cluster.ends().is_empty() {

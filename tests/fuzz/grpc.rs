@@ -91,7 +91,9 @@ async fn call(channel: &Channel, path: &str, body: Vec<u8>, streams: bool) -> St
         loop {
             let next = tokio::time::timeout(STREAM_PATIENCE.max(PATIENCE / 2), body.frame());
             let frame = match streams {
-                true => tokio::time::timeout(STREAM_PATIENCE, body.frame()).await.ok(),
+                true => tokio::time::timeout(STREAM_PATIENCE, body.frame())
+                    .await
+                    .ok(),
                 false => next.await.ok(),
             };
             match frame {
@@ -136,11 +138,20 @@ pub fn still_answers(cluster: &Cluster) -> Result<(), String> {
         let range = framed(0, &[b"\x0a\x01a\x38\x01".to_vec()]);
         Ok(call(&channel, "/etcdserverpb.KV/Range", range, false).await)
     };
-    match cluster.run(2 * PATIENCE, asking).unwrap_or(Err("hangs".to_owned()))? {
-        answer if ["Ok", "Inv", "Unauth", "Perm"].iter().any(|good| answer.starts_with(good)) => {
+    match cluster
+        .run(2 * PATIENCE, asking)
+        .unwrap_or(Err("hangs".to_owned()))?
+    {
+        answer
+            if ["Ok", "Inv", "Unauth", "Perm"]
+                .iter()
+                .any(|good| answer.starts_with(good)) =>
+        {
             Ok(())
         }
-        answer => Err(format!("after this the member answers a good read with: {answer}")),
+        answer => Err(format!(
+            "after this the member answers a good read with: {answer}"
+        )),
     }
 }
 
@@ -181,7 +192,10 @@ impl Target for Grpc {
     fn seeds(&mut self) -> Vec<Vec<u8>> {
         let mut seeds = Vec::new();
         for (number, method) in self.methods.iter().enumerate() {
-            let messages: Vec<_> = messages(&method.descriptor.input()).iter().map(wire).collect();
+            let messages: Vec<_> = messages(&method.descriptor.input())
+                .iter()
+                .map(wire)
+                .collect();
             for message in &messages {
                 seeds.push(input(number, 0, std::slice::from_ref(message)));
             }

@@ -343,7 +343,8 @@ fn observe(work: impl FnOnce() -> Result<String, String>) -> Case {
             }
             let location = info.location();
             let panic = Panic {
-                file: location.map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line())),
+                file: location
+                    .map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line())),
                 message: info.payload_as_str().unwrap_or("no message").to_owned(),
             };
             PANICS.with_borrow_mut(|panics| panics.push(panic));

@@ -100,7 +100,9 @@ impl Target for Http {
     }
 
     fn end(&mut self) -> Result<(), String> {
-        self.cluster.take().map_or(Ok(()), |cluster| still_answers(&cluster))
+        self.cluster
+            .take()
+            .map_or(Ok(()), |cluster| still_answers(&cluster))
     }
 
     fn seeds(&mut self) -> Vec<Vec<u8>> {
@@ -165,20 +167,32 @@ impl Target for Http {
             tokio::join!(sending, reading);
             Ok(answer)
         };
-        let answer: Result<Vec<u8>, String> = cluster.run(3 * PATIENCE, asking).unwrap_or(Ok(Vec::new()));
+        let answer: Result<Vec<u8>, String> =
+            cluster.run(3 * PATIENCE, asking).unwrap_or(Ok(Vec::new()));
         let answer = answer?;
-        let first = String::from_utf8_lossy(answer.split(|b| *b == b'\r').next().unwrap_or_default());
+        let first =
+            String::from_utf8_lossy(answer.split(|b| *b == b'\r').next().unwrap_or_default());
         Ok(match answer.starts_with(b"HTTP") {
             true => first.into_owned(),
             // The kinds of the last frames.
             false => {
                 let with_preface = [PREFACE, &answer].concat();
                 let kinds = frames(&with_preface).unwrap_or_default();
-                let kinds: Vec<String> =
-                    kinds.iter().rev().take(3).map(|(header, _)| format!("k{}", char::from(b'a' + header[0] % 16))).collect();
+                let kinds: Vec<String> = kinds
+                    .iter()
+                    .rev()
+                    .take(3)
+                    .map(|(header, _)| format!("k{}", char::from(b'a' + header[0] % 16)))
+                    .collect();
                 kinds.join(" ")
             }
         })
+    }
+
+    fn foresees(&self, file: &str) -> bool {
+        // h2's own check, in builds with assertions alone, that a connection outlives its streams:
+        // one that is dropped while a stream's reset is queued does not.
+        file.contains("/h2-") && file.contains("/streams/counts.rs")
     }
 
     fn memory(&self, input: &[u8]) -> u64 {

@@ -90,11 +90,19 @@ fn an_allocation_on_the_word_of_a_length_is_found() {
         let length = u32::from_le_bytes(*length) as usize;
         let mut read = Vec::with_capacity(length);
         read.extend_from_slice(&content[..length.min(content.len())]);
-        Ok(if read.len() == length { "read" } else { "cut short" }.to_owned())
+        Ok(if read.len() == length {
+            "read"
+        } else {
+            "cut short"
+        }
+        .to_owned())
     });
     let message = result.unwrap_err();
     assert!(message.contains("bytes at once"), "{message}");
-    let (length, _) = kept(&folder).split_first_chunk::<4>().map(|(l, r)| (*l, r.len())).unwrap();
+    let (length, _) = kept(&folder)
+        .split_first_chunk::<4>()
+        .map(|(l, r)| (*l, r.len()))
+        .unwrap();
     assert!(u32::from_le_bytes(length) > 1 << 20);
 }
 

@@ -30,6 +30,7 @@
     reason = "the harness stands outside any host"
 )]
 
+mod certificates;
 mod config;
 mod database;
 mod gateway;

@@ -1,4 +1,5 @@
-//! Members that run inside a target, on one thread and a paused clock.
+//! Members that run inside a test, on one thread and a paused clock.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,11 +18,12 @@ pub struct Cluster {
     runtime: Option<Runtime>,
     pub network: Network,
     pub members: Vec<Member>,
-    _stop: watch::Sender<bool>,
+    initial: String,
 }
 
 /// A running member, or how it ended.
 pub struct Member {
+    stop: watch::Sender<bool>,
     server: Arc<Mutex<Option<Arc<Server>>>>,
     ended: Arc<Mutex<Option<String>>>,
 }
@@ -29,6 +31,11 @@ pub struct Member {
 /// Where the member with this number, from 1 on, serves clients.
 pub fn client_address(number: usize) -> String {
     format!("m{number}:2379")
+}
+
+/// Its part of `--initial-cluster`.
+pub fn address_in_cluster(number: usize) -> String {
+    format!("m{number}=http://{}", peer_address(number))
 }
 
 /// Where it serves other members.
@@ -45,52 +52,14 @@ impl Cluster {
             .start_paused(true)
             .build()
             .unwrap();
-        let network = Network::default();
-        let (stop, stopping) = watch::channel(false);
-        let initial: Vec<String> = (1..=all)
-            .map(|number| format!("m{number}=http://{}", peer_address(number)))
-            .collect();
-        let mut members = Vec::new();
-        for number in 1..=running {
-            let client = format!("http://{}", client_address(number));
-            let peer = format!("http://{}", peer_address(number));
-            let mut pairs = vec![
-                ("name", format!("m{number}")),
-                ("data-dir", "/data".to_owned()),
-                ("listen-client-urls", client.clone()),
-                ("advertise-client-urls", client),
-                ("listen-peer-urls", peer.clone()),
-                ("initial-advertise-peer-urls", peer),
-                ("initial-cluster", initial.join(",")),
-                ("bcrypt-cost", "4".to_owned()),
-                // What is not synced costs nothing here, and yet the space it takes does.
-                ("wal-segment-bytes", "1048576".to_owned()),
-            ];
-            pairs.extend(flags.iter().map(|(flag, value)| (*flag, (*value).to_owned())));
-            let config = Config::from_pairs(pairs).unwrap();
-            let member = Member {
-                server: Arc::default(),
-                ended: Arc::default(),
-            };
-            let (server, ended) = (member.server.clone(), member.ended.clone());
-            let (network, stop) = (network.clone(), stopping.clone());
-            runtime.spawn(async move {
-                let world = World::new(&format!("m{number}"), MemoryDisk::default(), network);
-                let serving = |running: Arc<Server>| {
-                    *server.lock().unwrap() = Some(running);
-                };
-                let result = vetcd::server::run(Arc::new(world), config, stop, serving).await;
-                let text = result.map_or_else(|error| error.to_string(), |()| "stopped".to_owned());
-                *ended.lock().unwrap() = Some(text);
-            });
-            members.push(member);
-        }
-        let cluster = Cluster {
+        let initial: Vec<String> = (1..=all).map(address_in_cluster).collect();
+        let mut cluster = Cluster {
             runtime: Some(runtime),
-            network,
-            members,
-            _stop: stop,
+            network: Network::default(),
+            members: Vec::new(),
+            initial: initial.join(","),
         };
+        (1..=running).for_each(|number| cluster.launch(number, flags));
         for _ in 0..200 {
             cluster.pass(Duration::from_millis(50));
             if cluster.members.iter().all(Member::is_led) {
@@ -99,6 +68,47 @@ impl Cluster {
             }
         }
         panic!("no leader: {:?}", cluster.ends());
+    }
+
+    /// Starts the member with this number, the next one, with an empty disk. Does not wait.
+    pub fn launch(&mut self, number: usize, flags: &[(&str, &str)]) {
+        let client = format!("http://{}", client_address(number));
+        let peer = format!("http://{}", peer_address(number));
+        let mut pairs = vec![
+            ("name", format!("m{number}")),
+            ("data-dir", "/data".to_owned()),
+            ("listen-client-urls", client.clone()),
+            ("advertise-client-urls", client),
+            ("listen-peer-urls", peer.clone()),
+            ("initial-advertise-peer-urls", peer),
+            ("initial-cluster", self.initial.clone()),
+            ("bcrypt-cost", "4".to_owned()),
+            // The log reserves its space, which takes memory here.
+            ("wal-segment-bytes", "1048576".to_owned()),
+        ];
+        for (flag, value) in flags {
+            pairs.retain(|(known, _)| known != flag);
+            pairs.push((flag, (*value).to_owned()));
+        }
+        let config = Config::from_pairs(pairs).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let member = Member {
+            stop,
+            server: Arc::default(),
+            ended: Arc::default(),
+        };
+        let (server, ended) = (member.server.clone(), member.ended.clone());
+        let network = self.network.clone();
+        self.runtime.as_ref().unwrap().spawn(async move {
+            let world = World::new(&format!("m{number}"), MemoryDisk::default(), network);
+            let serving = |running: Arc<Server>| {
+                *server.lock().unwrap() = Some(running);
+            };
+            let result = vetcd::server::run(Arc::new(world), config, stopping, serving).await;
+            let text = result.map_or_else(|error| error.to_string(), |()| "stopped".to_owned());
+            *ended.lock().unwrap() = Some(text);
+        });
+        self.members.push(member);
     }
 
     /// Runs `work` beside the members, for at most `limit` of their time.
@@ -110,7 +120,7 @@ impl Cluster {
     /// Lets time pass.
     pub fn pass(&self, time: Duration) {
         let runtime = self.runtime.as_ref().unwrap();
-        runtime.block_on(tokio::time::sleep(time));
+        runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// A client's world beside the members.
@@ -144,6 +154,11 @@ impl Drop for Cluster {
 }
 
 impl Member {
+    /// Makes it stop.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// The server, once it serves.
     pub fn server(&self) -> Option<Arc<Server>> {
         self.server.lock().unwrap().clone()

@@ -379,7 +379,12 @@ pub fn json(draw: &mut Draw, input: &[u8], other: &[u8]) -> Vec<u8> {
         // Deeper than any program wants to descend; not by a `Value`, whose destructor would.
         let deep = 1 + draw.below(50_000);
         let (open, close) = *draw.pick(&[("[", "]"), ("{\"a\":", "}"), ("{\"success\":[", "]}")]);
-        text = [open.repeat(deep).into_bytes(), text, close.repeat(deep).into_bytes()].concat();
+        text = [
+            open.repeat(deep).into_bytes(),
+            text,
+            close.repeat(deep).into_bytes(),
+        ]
+        .concat();
     }
     text.truncate(INPUT_BYTES_MAX);
     text
@@ -439,7 +444,9 @@ fn odd_json(draw: &mut Draw, other: &Value) -> Value {
         4 => draw.edge(1).to_string().into(),
         5 => (draw.edge(1) as i64).to_string().into(),
         6 => Value::from(*draw.pick(&[0.5, -1e300, 1e308, -0.0])),
-        7 => Value::from(*draw.pick(&["NaN", "-1", "1e400", "Zm9v", "=", "Zm9v====", "\u{0}", "ZZ-_"])),
+        7 => Value::from(*draw.pick(&[
+            "NaN", "-1", "1e400", "Zm9v", "=", "Zm9v====", "\u{0}", "ZZ-_",
+        ])),
         8 => "A".repeat(1 << draw.below(16)).into(),
         9 => Value::Array(Vec::new()),
         10 => Value::Object(serde_json::Map::new()),

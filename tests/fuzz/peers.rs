@@ -100,7 +100,9 @@ impl Base {
             term(&mut snapshot.term);
             index(&mut snapshot.index);
             let members = snapshot.conf_state.iter_mut();
-            for id in members.flat_map(|members| members.voters.iter_mut().chain(&mut members.learners)) {
+            for id in
+                members.flat_map(|members| members.voters.iter_mut().chain(&mut members.learners))
+            {
                 match *id {
                     1 => *id = self.to,
                     3 => *id = self.from,
@@ -214,7 +216,10 @@ fn raft_messages() -> Vec<RaftMessage> {
                 index,
                 log_term: 8,
                 commit: 9,
-                entries: vec![entry(0, 8, index + 1, data()), entry(0, term, index + 2, Vec::new())],
+                entries: vec![
+                    entry(0, 8, index + 1, data()),
+                    entry(0, term, index + 2, Vec::new()),
+                ],
                 ..message(3, term)
             });
         }
@@ -257,7 +262,11 @@ fn offer(term: u64) -> RaftMessage {
 
 impl Peers {
     fn life(&mut self) -> &mut Life {
-        if self.life.as_ref().is_none_or(|life| !life.cluster.ends().is_empty()) {
+        if self
+            .life
+            .as_ref()
+            .is_none_or(|life| !life.cluster.ends().is_empty())
+        {
             self.begin();
         }
         self.life.as_mut().unwrap()
@@ -266,7 +275,11 @@ impl Peers {
 
 impl Life {
     fn new() -> Life {
-        let cluster = Cluster::start(3, 2, &[("snapshot-count", "20"), ("snapshot-catchup-entries", "5")]);
+        let cluster = Cluster::start(
+            3,
+            2,
+            &[("snapshot-count", "20"), ("snapshot-catchup-entries", "5")],
+        );
         let answers = Arc::new(Mutex::new(Answers::default()));
         let server = cluster.members[0].server().unwrap();
         let members = server.serializable().members.to_wire();
@@ -346,10 +359,13 @@ impl Life {
                         length += more;
                     }
                 };
-                tokio::join!(writing, tokio::time::timeout(EFFECT, reading)).1.is_ok()
+                tokio::join!(writing, tokio::time::timeout(EFFECT, reading))
+                    .1
+                    .is_ok()
             };
             let ended = tokio::time::timeout(PATIENCE, talking).await;
-            (format!("{} {ended:?}", length.min(9)), Some(stream))
+            let answered = if length > 0 { "answered" } else { "silent" };
+            (format!("{answered} {ended:?}"), Some(stream))
         };
         let (outcome, stream) = self.cluster.run(2 * PATIENCE, sending).unwrap_or_default();
         self.open.extend(stream);
@@ -366,9 +382,21 @@ impl Life {
                 let hello = match PeerHello::decode(content) {
                     // What was left as it was is filled in.
                     Ok(hello) => PeerHello {
-                        cluster_id: if hello.cluster_id == 1 { own.cluster_id } else { hello.cluster_id },
-                        from_member: if hello.from_member == 1 { own.from_member } else { hello.from_member },
-                        to_member: if hello.to_member == 1 { own.to_member } else { hello.to_member },
+                        cluster_id: if hello.cluster_id == 1 {
+                            own.cluster_id
+                        } else {
+                            hello.cluster_id
+                        },
+                        from_member: if hello.from_member == 1 {
+                            own.from_member
+                        } else {
+                            hello.from_member
+                        },
+                        to_member: if hello.to_member == 1 {
+                            own.to_member
+                        } else {
+                            hello.to_member
+                        },
                         ..hello
                     }
                     .encode_to_vec(),
@@ -382,7 +410,8 @@ impl Life {
                 let mut kinds = Vec::new();
                 for piece in unpack(content) {
                     if let Ok(message) = RaftMessage::decode(&*piece) {
-                        kinds.push(message.kind.min(20));
+                        // Letters: outcomes are told apart without their numbers.
+                        kinds.push(char::from(b'a' + message.kind.min(20) as u8));
                         batch.messages.push(base.message(message));
                     }
                 }
@@ -398,7 +427,9 @@ impl Life {
                 let base = self.base(to);
                 let mut pieces = unpack(content).into_iter();
                 let first = pieces.next().unwrap_or_default();
-                let message = RaftMessage::decode(&*first).ok().map(|message| base.message(message));
+                let message = RaftMessage::decode(&*first)
+                    .ok()
+                    .map(|message| base.message(message));
                 let index = message
                     .as_ref()
                     .and_then(|message| message.snapshot.as_ref())
@@ -423,7 +454,11 @@ impl Life {
                 format!("{} {outcome}", reached >= index && index > 0)
             }
             CALLS | FRAMES => {
-                let channel = if kind == CALLS { 2 } else { u32::from(content.len() as u8 % 4) };
+                let channel = if kind == CALLS {
+                    2
+                } else {
+                    u32::from(content.len() as u8 % 4)
+                };
                 let mut bytes = frame(&self.hello(to, channel).encode_to_vec());
                 for piece in unpack(content) {
                     bytes.extend(frame(&piece));
@@ -436,7 +471,11 @@ impl Life {
                         let own = self.hello(to, hello.channel);
                         let ours = hello.cluster_id == 1;
                         PeerHello {
-                            cluster_id: if ours { own.cluster_id } else { hello.cluster_id },
+                            cluster_id: if ours {
+                                own.cluster_id
+                            } else {
+                                hello.cluster_id
+                            },
                             from_member: if ours { self.own_id } else { hello.from_member },
                             to_member: if ours { own.to_member } else { hello.to_member },
                             ..hello
@@ -502,10 +541,16 @@ impl Target for Peers {
                 ..Default::default()
             };
             seed(HELLO, hello.encode_to_vec());
-            seed(ANSWER, pack(&[hello.encode_to_vec(), vec![8, 1], Vec::new()]));
+            seed(
+                ANSWER,
+                pack(&[hello.encode_to_vec(), vec![8, 1], Vec::new()]),
+            );
             seed(NOISE, frame(&hello.encode_to_vec()));
         }
-        let messages: Vec<Vec<u8>> = raft_messages().iter().map(RaftMessage::encode_to_vec).collect();
+        let messages: Vec<Vec<u8>> = raft_messages()
+            .iter()
+            .map(RaftMessage::encode_to_vec)
+            .collect();
         for message in &messages {
             seed(RAFT, pack(std::slice::from_ref(message)));
         }
@@ -513,20 +558,30 @@ impl Target for Peers {
         for term in [8, 9] {
             let offer = offer(term).encode_to_vec();
             seed(SNAPSHOT, pack(std::slice::from_ref(&offer)));
-            seed(SNAPSHOT_BYTES, pack(&[offer, b"vetcdsnp\x01\0\0\0".to_vec(), vec![0; 30]]));
+            seed(
+                SNAPSHOT_BYTES,
+                pack(&[offer, b"vetcdsnp\x01\0\0\0".to_vec(), vec![0; 30]]),
+            );
         }
         let calls = [
             peer_call::Call::KeepAlive(pb::LeaseKeepAliveRequest { id: 7 }),
             peer_call::Call::TimeToLive(pb::LeaseTimeToLiveRequest { id: 7, keys: true }),
         ];
-        let calls = calls.map(|call| PeerCall { number: 1, call: Some(call) }.encode_to_vec());
+        let calls = calls.map(|call| {
+            PeerCall {
+                number: 1,
+                call: Some(call),
+            }
+            .encode_to_vec()
+        });
         seed(CALLS, pack(&calls));
         seed(FRAMES, pack(&[messages[0].clone(), Vec::new()]));
         seeds
     }
 
     fn mutate(&mut self, draw: &mut Draw, seed: &[u8], other: &[u8]) -> Vec<u8> {
-        let Some(([mut to, mut kind], content)) = seed.split_first_chunk::<2>().map(|(a, b)| (*a, b))
+        let Some(([mut to, mut kind], content)) =
+            seed.split_first_chunk::<2>().map(|(a, b)| (*a, b))
         else {
             return mutate::bytes(draw, seed, other);
         };
@@ -571,6 +626,7 @@ impl Target for Peers {
         let life = self.life();
         let outcome = life.deliver(to, kind, content);
         life.cluster.pass(EFFECT);
+        let kind = char::from(b'A' + kind);
         Ok(format!("{kind} {outcome} {:?}", life.cluster.ends()))
     }
 

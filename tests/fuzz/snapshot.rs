@@ -125,7 +125,10 @@ pub fn use_state(mut state: State, meta: BackendMeta) -> Result<bool, String> {
     let before = state.revision();
     let written = state.put(&put);
     if written.is_ok() && state.revision() != before + 1 {
-        return Err(format!("a put went from revision {before} to {}", state.revision()));
+        return Err(format!(
+            "a put went from revision {before} to {}",
+            state.revision()
+        ));
     }
     _ = state.compact(before);
     let leases: Vec<i64> = state.leases().iter().map(|lease| lease.id).collect();
@@ -190,7 +193,10 @@ fn change_body(draw: &mut Draw, body: &mut Vec<u8>, other: &[u8]) {
 
 /// Makes the counts that a stream ends with fit its frames.
 fn count_again(bodies: &mut [Vec<u8>]) {
-    let records = bodies.iter().filter(|body| matches!(body.first(), Some(1 | 2))).count();
+    let records = bodies
+        .iter()
+        .filter(|body| matches!(body.first(), Some(1 | 2)))
+        .count();
     if let Some(end) = bodies.last_mut()
         && end.first() == Some(&0xff)
     {
@@ -212,7 +218,11 @@ impl Target for Snapshot {
             let pieces = Encoder::new(state, meta());
             pieces.flatten().collect()
         };
-        vec![stream(state(0, false)), stream(state(30, false)), stream(state(40, true))]
+        vec![
+            stream(state(0, false)),
+            stream(state(30, false)),
+            stream(state(40, true)),
+        ]
     }
 
     fn mutate(&mut self, draw: &mut Draw, seed: &[u8], other: &[u8]) -> Vec<u8> {

@@ -83,7 +83,11 @@ fn entries(records: usize) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     }
     let count = entries.len();
     for lease in state.leases().iter() {
-        entries.push((1, lease.id.to_be_bytes().to_vec(), lease.to_wire().encode_to_vec()));
+        entries.push((
+            1,
+            lease.id.to_be_bytes().to_vec(),
+            lease.to_wire().encode_to_vec(),
+        ));
     }
     let mut meta = vetcd::api::proto::vetcdpb::BackendMeta {
         revision: state.revision(),
@@ -146,7 +150,9 @@ impl Store {
             .close();
         let files = disk.files(Path::new("/data"));
         let (_, file) = files.into_iter().find(|(name, _)| name == "store").unwrap();
-        let used = (0..file.len()).filter(|at| file[*at] != 0).map(|at| at as u32);
+        let used = (0..file.len())
+            .filter(|at| file[*at] != 0)
+            .map(|at| at as u32);
         Store {
             used: used.collect(),
             file,
@@ -181,7 +187,11 @@ impl Target for Store {
     }
 
     fn seeds(&mut self) -> Vec<Vec<u8>> {
-        vec![vec![0], pack_entries(&entries(0)), pack_entries(&entries(40))]
+        vec![
+            vec![0],
+            pack_entries(&entries(0)),
+            pack_entries(&entries(40)),
+        ]
     }
 
     fn mutate(&mut self, draw: &mut Draw, seed: &[u8], other: &[u8]) -> Vec<u8> {
@@ -208,12 +218,15 @@ impl Target for Store {
                         }
                     }
                 }
-                entries.iter_mut().for_each(|(_, name, _)| name.truncate(200));
+                entries
+                    .iter_mut()
+                    .for_each(|(_, name, _)| name.truncate(200));
             }
             if !draw.once_in(4) {
                 let records = entries.iter().filter(|(table, ..)| *table == 0);
-                let lengths: Vec<usize> =
-                    records.map(|(_, name, content)| name.len() + content.len() + 4).collect();
+                let lengths: Vec<usize> = records
+                    .map(|(_, name, content)| name.len() + content.len() + 4)
+                    .collect();
                 let totals = totals(lengths.len(), lengths.iter().sum());
                 for entry in &mut entries {
                     if entry.0 == 2 && entry.1 == b"totals" {
@@ -238,7 +251,10 @@ impl Target for Store {
             changes.push((format!("{at:x}"), bytes));
         }
         if draw.once_in(8) {
-            changes.push(("cut".to_owned(), vec![0; draw.below(self.file.len() / 4096 + 2)]));
+            changes.push((
+                "cut".to_owned(),
+                vec![0; draw.below(self.file.len() / 4096 + 2)],
+            ));
         }
         [vec![0], pack(&changes)].concat()
     }

@@ -201,6 +201,11 @@ impl Target for Wal {
             seed(small, true),
             seed(reused, true),
             pack(&[]),
+            // After the last segment that can be, none could be begun.
+            pack(&[(
+                "ffffffffffffffff-0000000000000001.wal".to_owned(),
+                vec![0; 64],
+            )]),
         ]
     }
 
@@ -241,7 +246,9 @@ impl Target for Wal {
 
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
         let files = unpack(input);
-        let files = files.into_iter().map(|(name, content)| (dir().join(name), content));
+        let files = files
+            .into_iter()
+            .map(|(name, content)| (dir().join(name), content));
         let disk = MemoryDisk::with(files);
         let mut listed = 0;
         let dumped = dump(&disk, &dir(), &mut |_| {
@@ -256,7 +263,10 @@ impl Target for Wal {
         let disk = Arc::new(disk);
         let class = match Log::open(disk.clone(), &dir(), Options::default()) {
             Ok((mut log, recovered)) => {
-                let contiguous = recovered.entries.windows(2).all(|w| w[1].index == w[0].index + 1);
+                let contiguous = recovered
+                    .entries
+                    .windows(2)
+                    .all(|w| w[1].index == w[0].index + 1);
                 if !contiguous {
                     return Err("it gave entries with gaps".to_owned());
                 }

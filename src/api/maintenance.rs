@@ -71,12 +71,16 @@ impl Maintenance for MaintenanceService {
         let revision = request.into_inner().revision;
         let state = self.server.serializable().state.clone();
         let current = state.revision();
+        let begun = self.server.host().now();
         let hashing = self
             .server
             .host()
             .run_blocking(move || state.hash(revision));
         let hash = hashing.await.ok_or(RequestError::Stopped)?;
         let hash = hash.map_err(|error| store_status(&error))?;
+        let seconds = self.server.host().now().since(begun).as_secs_f64();
+        let metrics = &self.server.metrics().upkeep;
+        metrics.hash_revision_seconds.observe(seconds);
         Ok(Response::new(pb::HashKvResponse {
             header: Some(self.server.header(current)),
             hash: hash.hash,
@@ -138,11 +142,14 @@ impl Maintenance for MaintenanceService {
         self.server.require_root(&Credentials::of(&request)).await?;
         let published = self.server.serializable();
         let revision = published.state.revision();
+        let begun = self.server.host().now();
         let hashing = self
             .server
             .host()
             .run_blocking(move || state_hash(&published));
         let hash = hashing.await.ok_or(RequestError::Stopped)?;
+        let seconds = self.server.host().now().since(begun).as_secs_f64();
+        self.server.metrics().upkeep.hash_seconds.observe(seconds);
         Ok(Response::new(pb::HashResponse {
             header: Some(self.server.header(revision)),
             // Both halves count: keys and values in one, all else in the other.
@@ -160,7 +167,7 @@ impl Maintenance for MaintenanceService {
         self.server.require_root(&Credentials::of(&request)).await?;
         // This member's own state, as in etcd: a snapshot can be had without a leader.
         let published = self.server.read(true).await?;
-        let stream = super::snapshot_stream::start(self.server.host(), published);
+        let stream = super::snapshot_stream::start(&self.server, published);
         Ok(Response::new(stream))
     }
 

@@ -14,7 +14,7 @@ use tonic::Status;
 use super::STORAGE_VERSION;
 use super::proto::etcdserverpb::SnapshotResponse;
 use crate::host::{Host, HostExt};
-use crate::server::{Published, etcd_snapshot};
+use crate::server::{Published, Server, etcd_snapshot};
 use crate::snapshot::etcd_schema::Encoder;
 
 /// Pieces (of 32 KiB) encoded in one go.
@@ -25,10 +25,16 @@ const QUEUE: usize = 2 * BATCH;
 type Item = Result<SnapshotResponse, Status>;
 
 /// Begins to stream `published`.
-pub(super) fn start(host: &Arc<dyn Host>, published: Arc<Published>) -> ReceiverStream<Item> {
+pub(super) fn start(server: &Server, published: Arc<Published>) -> ReceiverStream<Item> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let task = send(host.clone(), published, sender);
-    host.spawn("snapshot-stream", Box::pin(task));
+    let (host, metrics) = (server.host().clone(), server.metrics().clone());
+    let begun = host.now();
+    let sending = async move {
+        send(host.clone(), published, sender).await;
+        let seconds = host.now().since(begun).as_secs_f64();
+        metrics.upkeep.snapshot_seconds.observe(seconds);
+    };
+    server.host().spawn("snapshot-stream", Box::pin(sending));
     ReceiverStream::new(receiver)
 }
 

@@ -44,11 +44,41 @@ const TIMES: [&str; 4] = [
     "watch-progress-notify-interval",
 ];
 
+/// The longest file, bytes.
+const FILE_BYTES_MAX: usize = 256 << 10;
+/// Nesting begins further right, or with one more `-`, `?` or `:` on a line. The layout needs two.
+const COLUMNS_MAX: usize = 200;
+/// What `*name` stands for is copied; each may double what the others have made.
+const ALIASES_MAX: usize = 8;
+
+/// Refuses what YAML's reader would follow too deep, or blow up: it recurses into blocks, and copies
+/// what aliases stand for.
+fn within_bounds(text: &str) -> Result<(), String> {
+    if text.len() > FILE_BYTES_MAX {
+        return Err(format!("is longer than {FILE_BYTES_MAX} bytes"));
+    }
+    for (number, line) in (1..).zip(text.split(['\n', '\r'])) {
+        let indent = line.bytes().take_while(u8::is_ascii_whitespace).count();
+        let blocks = line.as_bytes().windows(2);
+        let blocks = blocks.filter(|pair| matches!(pair, [b'-' | b'?' | b':', b' ' | b'\t']));
+        if indent > COLUMNS_MAX || blocks.count() > COLUMNS_MAX {
+            return Err(format!("is nested too deep at line {number}"));
+        }
+    }
+    let aliases = text.as_bytes().windows(2);
+    let aliases = aliases.filter(|pair| !pair[0].is_ascii_alphanumeric() && pair[1] == b'*');
+    match aliases.count() > ALIASES_MAX {
+        true => Err(format!("has more than {ALIASES_MAX} aliases")),
+        false => Ok(()),
+    }
+}
+
 /// The flags that a configuration file sets.
 ///
 /// # Errors
 /// A sentence that names the key and the line where it can.
 pub(super) fn flags(text: &str, known: &[String]) -> Result<Vec<(String, String)>, String> {
+    within_bounds(text)?;
     let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
     let document = match documents.as_slice() {
         [] => return Ok(Vec::new()),
@@ -179,6 +209,12 @@ zzz-is-no-key: ~
         assert_eq!(read("# nothing\n").unwrap(), []);
     }
 
+    /// Blocks in blocks, a line each.
+    fn nested(deep: usize) -> String {
+        let lines = (0..deep.min(600)).map(|level| format!("{}a:\n", " ".repeat(level)));
+        lines.collect()
+    }
+
     #[test]
     fn what_is_wrong_is_said() {
         for (text, reason) in [
@@ -202,6 +238,14 @@ zzz-is-no-key: ~
             ("config-file: a", "unknown key \"config-file\""),
             ("a: 1\n---\nb: 2", "more than one document"),
             ("name: [", "line"),
+            (&"- ".repeat(100_000), "nested too deep at line 1"),
+            (&"[".repeat(100_000), "recursion limit"),
+            (&nested(5_000), "nested too deep at line 202"),
+            (&"# so long\n".repeat(100_000), "longer than"),
+            (
+                &format!("a: &a [b]\n{}", "c: *a\n".repeat(9)),
+                "more than 8 aliases",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

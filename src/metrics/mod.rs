@@ -6,7 +6,10 @@
 //! is looked up when somebody asks ([`render`]).
 
 mod calls;
+mod looked_up;
+mod messages;
 mod render;
+mod upkeep;
 
 use std::sync::Mutex;
 
@@ -16,7 +19,9 @@ use prometheus::{
 };
 
 pub use calls::{Call, Calls};
+pub use messages::{Messages, Passed};
 pub use render::render;
+pub use upkeep::UpkeepMetrics;
 
 /// Everything a member measures.
 pub struct Metrics {
@@ -31,6 +36,8 @@ pub struct Metrics {
     pub disk: DiskMetrics,
     /// Of members among each other.
     pub peers: PeerMetrics,
+    /// Of the cluster's and the store's upkeep.
+    pub upkeep: UpkeepMetrics,
     gauges: render::Gauges,
 }
 
@@ -44,6 +51,8 @@ pub struct ServerMetrics {
     pub proposals_failed: IntCounter,
     /// Linearizable reads that got no read index in time.
     pub read_indexes_failed: IntCounter,
+    /// Those of them that waited until their time was up.
+    pub slow_read_indexes: IntCounter,
     /// Batches of entries whose application took longer than 100 ms.
     pub slow_applies: IntCounter,
     /// Health checks passed.
@@ -113,6 +122,7 @@ impl Metrics {
                 ),
             },
             peers: PeerMetrics::new(&r),
+            upkeep: UpkeepMetrics::new(&r),
             gauges: render::Gauges::new(&r),
             registry,
             rendering: Mutex::new(()),
@@ -135,6 +145,10 @@ impl ServerMetrics {
             read_indexes_failed: r.counter(
                 "etcd_server_read_indexes_failed_total",
                 "Linearizable reads that could not be confirmed in time.",
+            ),
+            slow_read_indexes: r.counter(
+                "etcd_server_slow_read_indexes_total",
+                "Linearizable reads that waited for their confirmation until their time was up.",
             ),
             slow_applies: r.counter(
                 "etcd_server_slow_apply_total",

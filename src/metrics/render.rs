@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prometheus::{Gauge, IntGauge, TextEncoder};
 
 use super::Make;
+use super::looked_up::LookedUp;
 use crate::api::API_VERSION;
+use crate::api::proto::etcdserverpb::RangeRequest;
 use crate::host::HostExt;
+use crate::mvcc::State;
 use crate::raft::Role;
 use crate::server::Server;
 
@@ -26,6 +30,7 @@ pub(super) struct Gauges {
     cluster_version: prometheus::IntGaugeVec,
     id: prometheus::IntGaugeVec,
     process: Process,
+    looked_up: LookedUp,
 }
 
 /// Of the operating system's process; at zero where there is none.
@@ -89,6 +94,7 @@ impl Gauges {
             ),
             id: r.gauges("etcd_server_id", "1 for this member's ID.", &["server_id"]),
             process: Process::new(r),
+            looked_up: LookedUp::new(r),
         }
     }
 }
@@ -138,10 +144,11 @@ impl Process {
 pub async fn render(server: &Arc<Server>) -> Result<String, String> {
     let backend = server.backend();
     let host = server.host().clone();
+    let state = server.serializable().state.clone();
     let reading = server
         .host()
-        .run_blocking(move || (backend.size(), host.process_usage()));
-    let Some((size, usage)) = reading.await else {
+        .run_blocking(move || (backend.size(), host.process_usage(), key_count(&state)));
+    let Some((size, usage, keys)) = reading.await else {
         return Err("the member is stopping".to_owned());
     };
     let size = size.map_err(|error| error.to_string())?;
@@ -176,10 +183,22 @@ pub async fn render(server: &Arc<Server>) -> Result<String, String> {
     gauges.cluster_version.with_label_values(&[cluster]).set(1);
     let id = format!("{:x}", identity.member_id);
     gauges.id.with_label_values(&[id.as_str()]).set(1);
+    gauges.looked_up.set(server, keys);
     if let Some(usage) = usage {
         gauges.process.set(&usage);
     }
     TextEncoder::new()
         .encode_to_string(&metrics.registry.gather())
         .map_err(|error| error.to_string())
+}
+
+/// How many keys there are. Goes through all of them.
+fn key_count(state: &State) -> i64 {
+    let everything = RangeRequest {
+        key: Bytes::from_static(b"\0"),
+        range_end: Bytes::from_static(b"\0"),
+        count_only: true,
+        ..Default::default()
+    };
+    state.range(&everything).map_or(0, |found| found.count)
 }

@@ -132,7 +132,7 @@ impl Node {
                 return Some(Reason::MemberNotFound);
             };
             let own = raft.prs().get(raft.id).map_or(0, |own| own.matched);
-            if learner.matched * 100 < own * READY_PERCENT {
+            if learner.matched.saturating_mul(100) < own.saturating_mul(READY_PERCENT) {
                 return Some(Reason::LearnerNotReady);
             }
         }

@@ -6,7 +6,7 @@
 //! raft does and tells the three cases apart: fine, to be ignored, and proof that the cluster's
 //! logs have diverged, upon which this member must stop rather than follow or fight.
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{ConfState, Message, MessageType};
 
 /// Why a message is not given to raft.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -69,11 +69,30 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
     }
     // Indices near the limit would overflow raft's arithmetic.
     const LIMIT: u64 = u64::MAX / 4;
-    if message.index > LIMIT || message.commit > LIMIT || message.term > LIMIT {
+    let numbers = [
+        message.index,
+        message.commit,
+        message.term,
+        message.log_term,
+        message.commit_term,
+        message.reject_hint,
+        message.get_snapshot().get_metadata().index,
+        message.get_snapshot().get_metadata().term,
+    ];
+    if numbers.iter().any(|number| *number > LIMIT) {
         return malformed("index or term out of range");
+    }
+    // No vetcd asks for one this way.
+    if message.request_snapshot != 0 {
+        return malformed("request for a snapshot");
     }
     match message.msg_type {
         MessageType::MsgAppend => {
+            // raft takes 0 for the term of an entry that is not there, and would find it equal.
+            if message.index > 0 && message.log_term == 0 {
+                return malformed("entries that follow one without a term");
+            }
+            let mut term = message.log_term.max(1);
             for (offset, entry) in message.entries.iter().enumerate() {
                 if entry.index != message.index + 1 + offset as u64 {
                     return malformed("entries are not contiguous");
@@ -81,6 +100,10 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
                 if entry.term > message.term {
                     return malformed("entry from a future term");
                 }
+                if entry.term < term {
+                    return malformed("entry from an earlier term than the one before");
+                }
+                term = entry.term;
             }
             if message.term >= own.term {
                 check_committed(message, own)?;
@@ -89,10 +112,19 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
         MessageType::MsgHeartbeat if message.term >= own.term && message.commit > own.last => {
             return malformed("heartbeat commits entries this member does not hold");
         }
+        MessageType::MsgAppendResponse if message.term == own.term && message.index > own.last => {
+            return malformed("acknowledgement of entries this member does not hold");
+        }
         MessageType::MsgSnapshot => {
             let metadata = message.get_snapshot().get_metadata();
-            if metadata.index == 0 || metadata.get_conf_state().voters.is_empty() {
+            if metadata.index == 0 || metadata.term == 0 {
                 return malformed("snapshot without metadata");
+            }
+            if metadata.term > message.term {
+                return malformed("snapshot from a future term");
+            }
+            if !is_possible(metadata.get_conf_state()) {
+                return malformed("snapshot of an impossible membership");
             }
         }
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => {
@@ -101,9 +133,26 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
         MessageType::MsgPropose if message.entries.is_empty() => {
             return malformed("empty proposal");
         }
+        // They have none on their way to the leader, and raft would not pass them on with one.
+        MessageType::MsgPropose | MessageType::MsgReadIndex if message.term != 0 => {
+            return malformed("request with a term");
+        }
         _ => {}
     }
     Ok(())
+}
+
+/// Whether members can be these: somebody votes, nobody is named twice, and there is none of the
+/// joint memberships that vetcd does not use.
+fn is_possible(members: &ConfState) -> bool {
+    let mut named: Vec<u64> = members.voters.clone();
+    named.extend(&members.learners);
+    named.sort_unstable();
+    let joint = !members.voters_outgoing.is_empty()
+        || !members.learners_next.is_empty()
+        || members.auto_leave;
+    let distinct = named.windows(2).all(|pair| pair[0] != pair[1]);
+    !members.voters.is_empty() && distinct && named[0] != 0 && !joint
 }
 
 fn check_committed(
@@ -150,6 +199,7 @@ mod tests {
             from: 2,
             term: 3,
             index,
+            log_term: 2,
             ..Default::default()
         };
         message.entries = terms
@@ -203,12 +253,73 @@ mod tests {
         read.msg_type = MessageType::MsgReadIndex;
         let mut huge = append(0, &[]);
         huge.index = u64::MAX;
-        for message in [gap, elsewhere, future, heartbeat, snapshot, read, huge] {
+        let mut hint = append(5, &[]);
+        hint.reject_hint = u64::MAX;
+        let mut from_nowhere = append(7, &[2]);
+        from_nowhere.log_term = 0;
+        let back = append(3, &[3, 2]);
+        let mut acknowledged = append(6, &[]);
+        acknowledged.msg_type = MessageType::MsgAppendResponse;
+        let mut request = append(5, &[]);
+        request.msg_type = MessageType::MsgAppendResponse;
+        request.request_snapshot = 4;
+        let mut dated_read = append(0, &[0]);
+        dated_read.msg_type = MessageType::MsgReadIndex;
+        let mut dated_proposal = append(0, &[0]);
+        dated_proposal.msg_type = MessageType::MsgPropose;
+        for message in [
+            dated_read,
+            dated_proposal,
+            gap,
+            elsewhere,
+            future,
+            heartbeat,
+            snapshot,
+            read,
+            huge,
+            hint,
+            from_nowhere,
+            back,
+            acknowledged,
+            request,
+        ] {
             let verdict = judged(&message, 4);
             assert!(
                 matches!(verdict, Err(Refusal::Malformed { .. })),
                 "{message:?}: {verdict:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_snapshot_names_each_member_once() {
+        let snapshot = |change: fn(&mut ConfState), term| {
+            let mut message = append(0, &[]);
+            message.msg_type = MessageType::MsgSnapshot;
+            let metadata = message.mut_snapshot().mut_metadata();
+            (metadata.index, metadata.term) = (9, term);
+            let members = metadata.mut_conf_state();
+            members.voters = vec![1, 2];
+            members.learners = vec![3];
+            change(members);
+            judged(&message, 4)
+        };
+        assert_eq!(snapshot(|_| {}, 3), Ok(()));
+        for (change, term) in [
+            ((|_| {}) as fn(&mut ConfState), 0),
+            (|_| {}, 4),
+            (|members| members.voters.clear(), 3),
+            (|members| members.voters.push(2), 3),
+            (|members| members.voters.push(0), 3),
+            (|members| members.learners.push(1), 3),
+            (|members| members.voters_outgoing.push(1), 3),
+            (|members| members.learners_next.push(1), 3),
+            (|members| members.auto_leave = true, 3),
+        ] {
+            assert!(matches!(
+                snapshot(change, term),
+                Err(Refusal::Malformed { .. })
+            ));
         }
     }
 }

@@ -204,7 +204,10 @@ impl Applier {
                                 self.on_signal(signal, &mut progress).await?;
                             }
                         }
-                        self.install(index, term).await?;
+                        self.metrics.upkeep.installing.set(1);
+                        let installed = self.install(index, term).await;
+                        self.metrics.upkeep.installing.set(0);
+                        installed?;
                         // What was not committed belonged to the state that is gone. Timers may
                         // still run: when they end they find nothing to do, or work of the new
                         // state.

@@ -13,7 +13,6 @@ mod auto_compaction;
 mod board;
 pub mod boot;
 mod corruption;
-mod counters;
 mod counts;
 mod election;
 pub mod etcd_snapshot;
@@ -57,7 +56,6 @@ pub use apply::Sizes;
 pub use auth::{Authenticator, Credentials};
 use board::Board;
 pub use boot::Error as BootError;
-pub use counters::Counters;
 pub use election::ElectionError;
 pub use lock::LockError;
 pub use members::{Members, to_api};
@@ -230,7 +228,6 @@ pub struct Server {
     quota: Option<u64>,
     sizes: Arc<Sizes>,
     orders: mpsc::Sender<Order>,
-    counters: Counters,
     metrics: Arc<Metrics>,
     authenticator: Authenticator,
     corruption: corruption::Monitor,
@@ -357,8 +354,11 @@ impl Server {
                 self.reached(index).await
             })
             .await;
-        if read.is_err() {
+        if let Err(error) = &read {
             self.metrics.server.read_indexes_failed.inc();
+            if *error == RequestError::Timeout {
+                self.metrics.server.slow_read_indexes.inc();
+            }
         }
         read
     }
@@ -445,11 +445,6 @@ impl Server {
     /// The store's size as of its last commit.
     pub fn sizes(&self) -> &Sizes {
         &self.sizes
-    }
-
-    /// What this member has counted since its start.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     /// Whether this member is a learner, as far as it knows.

@@ -107,7 +107,17 @@ impl Server {
                 .await
         };
         let promoted = promoting.await;
-        self.counters.count_promotion(promoted.is_ok());
+        let metrics = &self.metrics.upkeep;
+        match &promoted {
+            Ok(_) => metrics.promotions.inc(),
+            Err(error) => {
+                let reason = error.to_string();
+                metrics
+                    .failed_promotions
+                    .with_label_values(&[reason.as_str()])
+                    .inc();
+            }
+        }
         promoted
     }
 

@@ -31,7 +31,7 @@ use super::join;
 use super::lease::{self, Timekeeper};
 use super::news::News;
 use super::waiters::Waiters;
-use super::{Counters, Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms};
+use super::{Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms};
 
 /// Orders to the apply task that may wait.
 const MAX_ORDERS: usize = 16;
@@ -412,7 +412,6 @@ fn start(
         tick: Duration::from_millis(config.heartbeat_interval),
         sizes,
         orders,
-        counters: Counters::default(),
         corruption: corruption::Monitor::default(),
         authenticator: Authenticator::new(tokens, signer, config.bcrypt_cost),
         trusted_from_term,

@@ -19,6 +19,15 @@ pub enum Order {
     Defragment(oneshot::Sender<Result<(), String>>),
 }
 
+/// Something in progress: counted until it ends or whoever asked for it goes away.
+struct Running<'a>(&'a prometheus::IntGauge);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Server {
     /// Lists, raises or disarms alarms.
     ///
@@ -80,13 +89,18 @@ impl Server {
     /// What the disk says; the old file is then still in use.
     pub async fn defragment(&self) -> Result<(), DefragmentError> {
         let (answer, heard) = oneshot::channel();
-        self.counters.begin_defragmentation();
+        let metrics = &self.metrics.upkeep;
+        let begun = self.host.now();
+        metrics.defragmenting.inc();
+        let _running = Running(&metrics.defragmenting);
         let done = match self.orders.send(Order::Defragment(answer)).await {
             Ok(()) => heard.await.ok(),
             Err(_) => None,
         };
-        self.counters
-            .end_defragmentation(matches!(done, Some(Ok(()))));
+        if matches!(done, Some(Ok(()))) {
+            let seconds = self.host.now().since(begun).as_secs_f64();
+            metrics.defragment_seconds.observe(seconds);
+        }
         match done {
             Some(result) => result.map_err(DefragmentError::Failed),
             None => Err(DefragmentError::Stopped),
@@ -112,10 +126,7 @@ impl Server {
             }
         };
         match self.host.timeout(self.timeout, moving).await {
-            Some(()) => {
-                self.counters.count_leader_move();
-                Ok(())
-            }
+            Some(()) => Ok(()),
             None => Err(Refusal::TransferTimeout),
         }
     }

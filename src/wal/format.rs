@@ -18,6 +18,10 @@ pub(super) const ALIGNMENT: usize = 8;
 /// hurt to allocate.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
+/// No segment, index or term is higher: whoever reads one may add to it. A log gets nowhere near, and
+/// what peers say is bounded lower still (`raft::guard`), so that it can be written.
+pub(super) const NUMBER_MAX: u64 = u64::MAX / 2;
+
 const MAGIC: [u8; 4] = *b"vWAL";
 const CHECKED_BYTES: usize = HEADER_BYTES - 4;
 

@@ -269,7 +269,7 @@ impl<'a> Replay<'a> {
             None => {
                 let mark = head.mark.clone().map(Into::into);
                 self.metadata = Some(head.metadata());
-                self.state = State::resume(hard_state, mark, head.first_index);
+                self.state = State::resume(hard_state, mark, head.first_index)?;
             }
             Some(metadata) => {
                 let agrees = metadata == head.metadata()

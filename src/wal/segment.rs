@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
+use super::format::NUMBER_MAX;
 use crate::host::{Disk, File, OpenMode, sync_parent};
 
 const SUFFIX: &str = ".wal";
@@ -40,7 +41,8 @@ impl SegmentName {
 
 fn hexadecimal(text: &str) -> Option<u64> {
     let plain = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+    let number = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+    number.filter(|number| *number <= NUMBER_MAX)
 }
 
 /// Where a released segment is kept.

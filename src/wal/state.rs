@@ -2,6 +2,7 @@
 //! written. Pure; shared by the writer, which asks it before writing, and by recovery, which asks
 //! it again after reading, so that the two cannot disagree.
 
+use super::format::NUMBER_MAX;
 use super::{HardState, SnapshotMark};
 use crate::api::proto::vetcdpb;
 
@@ -18,13 +19,26 @@ pub(super) struct State {
 
 impl State {
     /// The state a segment head repeats; `first_index` is the index after the last entry.
-    pub fn resume(hard_state: HardState, mark: Option<SnapshotMark>, first_index: u64) -> State {
-        State {
+    pub fn resume(
+        hard_state: HardState,
+        mark: Option<SnapshotMark>,
+        first_index: u64,
+    ) -> Result<State, String> {
+        let last_index = first_index.saturating_sub(1);
+        let (marked, mark_term) = mark.as_ref().map_or((0, 0), |mark| (mark.index, mark.term));
+        possible(&[hard_state.term, mark_term])?;
+        if !(marked..=last_index).contains(&hard_state.commit) {
+            let commit = hard_state.commit;
+            return Err(format!(
+                "commit index {commit} is not between the mark {marked} and the last entry {last_index}"
+            ));
+        }
+        Ok(State {
             hard_state,
             mark,
-            last_index: first_index.saturating_sub(1),
+            last_index,
             term_runs: Vec::new(),
-        }
+        })
     }
 
     pub fn hard_state(&self) -> HardState {
@@ -47,6 +61,7 @@ impl State {
     /// An entry is added, replacing all entries from its index on.
     pub fn entry(&mut self, entry: &vetcdpb::Entry) -> Result<(), String> {
         let index = entry.index;
+        possible(&[index, entry.term])?;
         if index > self.last_index.saturating_add(1) || index == 0 {
             let last = self.last_index;
             return Err(format!("entry {index} leaves a gap after entry {last}"));
@@ -69,6 +84,7 @@ impl State {
 
     /// The hard state is replaced. A commit index below the mark is raised to it.
     pub fn set_hard_state(&mut self, mut hard_state: HardState) -> Result<(), String> {
+        possible(&[hard_state.term])?;
         if hard_state.commit > self.last_index {
             return Err(format!(
                 "commit index {} is beyond the last entry {}",
@@ -96,6 +112,7 @@ impl State {
 
     /// A snapshot mark is set, after which the last entry is `last_index`.
     pub fn set_mark(&mut self, mark: SnapshotMark, last_index: u64) -> Result<(), String> {
+        possible(&[mark.index, mark.term])?;
         if self
             .mark
             .as_ref()
@@ -137,6 +154,14 @@ impl State {
         }
         let after = self.term_runs.partition_point(|run| run.0 <= index);
         Some(self.term_runs.get(after.checked_sub(1)?)?.1)
+    }
+}
+
+/// Refuses indices and terms that no log reaches, to which nothing could be added.
+fn possible(numbers: &[u64]) -> Result<(), String> {
+    match numbers.iter().find(|number| **number > NUMBER_MAX) {
+        Some(number) => Err(format!("no index or term is as high as {number}")),
+        None => Ok(()),
     }
 }
 

@@ -5,25 +5,30 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::api::serve::BoxError;
+use crate::host::{Host, Moment};
+use crate::metrics::{Call, Messages, Metrics};
 use bytes::Bytes;
 use futures::Stream;
 use http::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use prometheus::IntCounter;
 
-use crate::api::serve::BoxError;
-use crate::host::{Host, Moment};
-use crate::metrics::{Call, Metrics};
-
-/// A request's body, its bytes counted.
+/// A request's body, its messages counted.
 pub struct Received {
     body: Incoming,
-    bytes: IntCounter,
+    messages: Messages,
+    call: Option<Call>,
+    metrics: Arc<Metrics>,
 }
 
 impl Received {
-    pub fn new(body: Incoming, bytes: IntCounter) -> Received {
-        Received { body, bytes }
+    pub fn new(body: Incoming, call: Option<Call>, metrics: Arc<Metrics>) -> Received {
+        Received {
+            body,
+            messages: Messages::default(),
+            call,
+            metrics,
+        }
     }
 }
 
@@ -39,7 +44,11 @@ impl Body for Received {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.bytes.inc_by(data.len() as u64);
+            let passed = self.messages.pass(data);
+            self.metrics.calls.received_bytes.inc_by(passed.bytes);
+            if let Some(call) = &self.call {
+                call.received(passed.messages);
+            }
         }
         polled
     }
@@ -64,6 +73,7 @@ enum Kind {
     Lines(Lines),
     Grpc {
         body: tonic::body::Body,
+        messages: Messages,
         metrics: Arc<Metrics>,
         ending: Option<Ending>,
     },
@@ -132,6 +142,7 @@ impl FrontBody {
         response.map(|body| {
             FrontBody(Kind::Grpc {
                 body,
+                messages: Messages::default(),
                 metrics,
                 ending,
             })
@@ -155,13 +166,18 @@ impl Body for FrontBody {
                 .map(|line| line.map(|line| Ok(Frame::data(line)))),
             Kind::Grpc {
                 body,
+                messages,
                 metrics,
                 ending,
             } => {
                 let polled = std::task::ready!(Pin::new(body).poll_frame(cx));
                 if let Some(Ok(frame)) = &polled {
                     if let Some(data) = frame.data_ref() {
-                        metrics.calls.sent_bytes.inc_by(data.len() as u64);
+                        let passed = messages.pass(data);
+                        metrics.calls.sent_bytes.inc_by(passed.bytes);
+                        if let Some(ending) = ending {
+                            ending.call.sent(passed.messages);
+                        }
                     }
                     if let Some(code) = frame.trailers_ref().and_then(code)
                         && let Some(ending) = ending

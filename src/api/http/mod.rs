@@ -78,10 +78,13 @@ impl Front {
         let call = metrics.calls.get(request.uri().path()).cloned();
         if let Some(call) = &call {
             call.start();
+            let version = request.headers().get("client-api-version");
+            let version = version.and_then(|version| version.to_str().ok());
+            metrics.calls.count_client(call, version);
         }
         let timed = self.extensive.then(|| self.server.host().clone());
         let timed = timed.map(|host| (host.now(), host));
-        let request = request.map(|body| Received::new(body, metrics.calls.received_bytes.clone()));
+        let request = request.map(|body| Received::new(body, call.clone(), metrics.clone()));
         let answering = self.routes.call(request);
         Box::pin(async move {
             let response = answering.await.unwrap_or_else(|never| match never {});

@@ -171,7 +171,9 @@ impl Acceptor {
             let _ = self.inputs.send(Input::Stranger(Box::new(stranger))).await;
         }
         if hello.channel == CHANNEL_SNAPSHOT {
-            return snapshots::receive(&self.host, reader, &self.snapshots, &self.inputs).await;
+            let metrics = &self.metrics.upkeep;
+            return snapshots::receive(&self.host, reader, &self.snapshots, metrics, &self.inputs)
+                .await;
         }
         if hello.channel == CHANNEL_CALLS {
             return self.calls.answer(reader).await;

@@ -16,7 +16,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::api::proto::vetcdpb::{RaftMessage, SnapshotAnswer, SnapshotOffer};
-use crate::host::{File, Host, HostExt, OpenMode, Stream};
+use crate::host::{File, Host, HostExt, Moment, OpenMode, Stream};
+use crate::metrics::UpkeepMetrics;
 use crate::raft::Input;
 use crate::raft::convert::message_from_wire;
 use crate::server::Published;
@@ -130,6 +131,7 @@ pub async fn receive(
     host: &Arc<dyn Host>,
     mut reader: Reader<Box<dyn Stream>>,
     store: &Arc<SnapshotStore>,
+    metrics: &UpkeepMetrics,
     inputs: &mpsc::Sender<Input>,
 ) -> io::Result<()> {
     let _one_at_a_time = store.receiving.lock().await;
@@ -148,8 +150,11 @@ pub async fn receive(
     let (index, term) = (metadata.index, metadata.term);
     let path = store.path(index, term);
     let temporary = path.with_extension("tmp");
+    let begun = host.now();
     let outcome = async {
-        write_stream(host, &mut reader, &temporary).await?;
+        let sync_begun = write_stream(host, &mut reader, &temporary).await?;
+        let seconds = host.now().since(sync_begun).as_secs_f64();
+        metrics.snapshot_fsync_seconds.observe(seconds);
         verify_and_name(host, temporary.clone(), path.clone(), index).await
     }
     .await;
@@ -161,6 +166,8 @@ pub async fn receive(
     };
     frame::write(reader.stream_mut(), &answer).await?;
     outcome?;
+    let seconds = host.now().since(begun).as_secs_f64();
+    metrics.snapshot_save_seconds.observe(seconds);
     tracing::info!(index, term, "received a snapshot");
     let _ = inputs.send(Input::Peer(message)).await;
     Ok(())
@@ -175,11 +182,12 @@ async fn on_disk<T: Send + 'static>(
         .unwrap_or_else(|| Err(io::Error::other("disk work did not finish")))
 }
 
+/// Writes what comes to a file and syncs it; when that began.
 async fn write_stream(
     host: &Arc<dyn Host>,
     reader: &mut Reader<Box<dyn Stream>>,
     temporary: &std::path::Path,
-) -> io::Result<()> {
+) -> io::Result<Moment> {
     let disk = host.disk();
     let path = temporary.to_owned();
     let file: Arc<dyn File> = on_disk(host, move || {
@@ -206,7 +214,9 @@ async fn write_stream(
             on_disk(host, move || file.write_at(at, &data)).await?;
         }
         if chunk.is_empty() {
-            return on_disk(host, move || file.sync_data()).await;
+            let begun = host.now();
+            on_disk(host, move || file.sync_data()).await?;
+            return Ok(begun);
         }
     }
 }

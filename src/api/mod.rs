@@ -5,10 +5,10 @@ mod cluster;
 pub mod descriptors;
 mod election;
 mod error;
+mod gate;
 mod health;
 pub mod http;
 mod kv;
-mod learner;
 mod lease;
 mod lock;
 mod maintenance;
@@ -88,7 +88,7 @@ pub async fn serve_clients(
         .add_service(watch)
         .add_service(HealthServer::new(health::HealthService))
         .prepare();
-    let gated = learner::Gate::new(routes, server.clone());
+    let gated = gate::Gate::new(routes, server.clone());
     let front = http::Front::new(server, gated, serves, &limits);
     serve::serve(host, listener, front, limits.serve, stop).await;
 }

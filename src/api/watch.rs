@@ -16,12 +16,10 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::gate::requires_leader;
 use super::proto::etcdserverpb as pb;
 use crate::server::{Credentials, Server};
 use crate::watch::{Outgoing, Requests, Session};
-
-/// The metadata by which a client asks that its stream ends when there is no leader.
-const REQUIRES_LEADER: (&str, &str) = ("hasleader", "true");
 
 /// Opens a stream of watches that answers `requests`, however they are transported.
 ///
@@ -102,9 +100,7 @@ impl StreamingService<pb::WatchRequest> for WatchService {
 
     fn call(&mut self, request: Request<Streaming<pb::WatchRequest>>) -> Self::Future {
         let server = self.server.clone();
-        let (name, value) = REQUIRES_LEADER;
-        let given = request.metadata().get(name);
-        let requires_leader = given.is_some_and(|given| given.as_bytes() == value.as_bytes());
+        let requires_leader = requires_leader(request.metadata().as_ref());
         let credentials = Credentials::of(&request);
         Box::pin(async move {
             let requests = Box::pin(request.into_inner());

@@ -69,11 +69,19 @@ pub async fn ask(
     path: &str,
     body: &str,
 ) -> std::io::Result<Answer> {
+    ask_as(stream, method, path, "", body).await
+}
+
+/// As [`ask`], with a token in the `Authorization` header unless it is empty.
+pub async fn ask_as(
+    stream: impl AsyncRead + AsyncWrite,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> std::io::Result<Answer> {
     let (mut read, mut write) = tokio::io::split(stream);
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: vetcd\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let request = request(method, path, token, body);
     let sending = async {
         // A server may answer, and close, before it has read everything.
         let _ = write.write_all(request.as_bytes()).await;
@@ -90,6 +98,62 @@ pub async fn ask(
         return Err(std::io::ErrorKind::InvalidData.into());
     }
     Ok(parse(&bytes))
+}
+
+fn request(method: &str, path: &str, token: &str, body: &str) -> String {
+    let authorization = match token {
+        "" => String::new(),
+        token => format!("Authorization: {token}\r\n"),
+    };
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: vetcd\r\nConnection: close\r\n{authorization}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// An answer that is read line by line while it comes.
+pub struct Opened {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    ended: bool,
+    taken: usize,
+}
+
+impl Opened {
+    /// Sends a request and waits for nothing.
+    pub async fn post(address: &str, path: &str, token: &str, body: &str) -> Opened {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = request("POST", path, token, body);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Opened {
+            stream,
+            bytes: Vec::new(),
+            ended: false,
+            taken: 0,
+        }
+    }
+
+    /// The status and the next line of the body, or what there is of it when the answer ends.
+    pub async fn next(&mut self) -> (u16, String) {
+        loop {
+            let whole = self.bytes.windows(4).any(|found| found == b"\r\n\r\n");
+            if whole {
+                let answer = parse(&self.bytes);
+                let rest = &answer.text[self.taken..];
+                let end = rest.find('\n').map(|end| end + 1);
+                if let Some(end) = end.or(self.ended.then_some(rest.len())) {
+                    self.taken += end;
+                    return (answer.status, rest[..end].trim_end().to_owned());
+                }
+            }
+            let mut piece = [0; 64 << 10];
+            let count = self.stream.read(&mut piece).await.unwrap();
+            self.bytes.extend_from_slice(&piece[..count]);
+            self.ended = count == 0;
+            assert!(whole || !self.ended, "the answer ends before its body");
+        }
+    }
 }
 
 fn parse(bytes: &[u8]) -> Answer {
@@ -116,7 +180,8 @@ fn unchunk(mut body: &str) -> String {
     let mut text = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
         let size = usize::from_str_radix(size, 16).unwrap();
-        if size == 0 {
+        if size == 0 || rest.len() < size + 2 {
+            // The end, or as far as it has come.
             break;
         }
         text.push_str(&rest[..size]);

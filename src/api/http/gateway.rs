@@ -181,6 +181,8 @@ fn encode(method: &MethodDescriptor, body: &[u8]) -> Result<Bytes, String> {
     let mut count = 0;
     while count == 0 || method.is_client_streaming() {
         let message = match values.next() {
+            // etcd takes it for a message without fields.
+            Some(Ok(serde_json::Value::Null)) => DynamicMessage::new(method.input()),
             Some(value) => {
                 let mut value = value.map_err(|error| error.to_string())?;
                 drop_unknown_fields(&mut value, &method.input());

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::API_VERSION;
-use super::learner::Gate;
+use super::gate::Gate;
 use crate::metrics;
 use crate::server::Server;
 

@@ -1,7 +1,8 @@
-//! What a learner refuses: everything but the reads that need no quorum.
+//! What is refused whatever is asked for: by a learner, everything but the reads that need no
+//! quorum; by a member that knows no leader, the calls that require one.
 //!
-//! One gate before all services, so that a new service cannot forget to ask. Only a `Range` has to
-//! be looked into, which the KV service does itself.
+//! One gate before all services, so that a new service cannot forget to ask. Only a learner's
+//! `Range` has to be looked into, which the KV service does itself.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +22,17 @@ const ANSWERED: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
 ];
+
+/// The metadata by which a client asks to be refused, rather than told what a member that is cut
+/// off believes, and to have its streams ended, when there is no leader.
+const REQUIRES_LEADER: (&str, &str) = ("hasleader", "true");
+
+/// Whether a call with these headers requires a leader.
+pub(super) fn requires_leader(headers: &http::HeaderMap) -> bool {
+    let (name, value) = REQUIRES_LEADER;
+    let given = headers.get(name);
+    given.is_some_and(|given| given.as_bytes() == value.as_bytes())
+}
 
 /// Services behind the gate.
 #[derive(Clone)]
@@ -49,10 +61,13 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if ANSWERED.contains(&request.uri().path()) || !self.server.is_learner() {
+        let refusal = if !ANSWERED.contains(&request.uri().path()) && self.server.is_learner() {
+            Status::from(Refusal::LearnerRefuses)
+        } else if requires_leader(request.headers()) && self.server.raft_status().leader == 0 {
+            Status::unavailable("etcdserver: no leader")
+        } else {
             return Either::Right(self.inner.call(request));
-        }
-        let refusal = Status::from(Refusal::LearnerRefuses);
+        };
         Either::Left(ready(Ok(refusal.into_http())))
     }
 }

@@ -215,7 +215,11 @@ fn help_and_version_are_shown() {
     ] {
         assert!(help.contains(heading), "{heading}");
     }
-    let aliases = |flag: &String| flag.starts_with("experimental-watch-");
+    let aliases = |flag: &String| {
+        let prefixes = ["watch-", "compact-hash-check-time", "corrupt-check-time"];
+        let name = flag.strip_prefix("experimental-");
+        name.is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+    };
     for flag in Config::known_flags().iter().filter(|flag| !aliases(flag)) {
         assert!(help.contains(&format!("--{flag}")), "{flag}");
     }

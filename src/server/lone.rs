@@ -1,9 +1,15 @@
 //! `--force-new-cluster`: a cluster of one member, from what is left of a larger one.
 //!
-//! The entries that are not known to be committed are dropped, and in their place stand changes of
-//! the membership that remove every other member, counted as committed. They are then applied like
-//! any others, so that the members, raft's own idea of them and the memory of who was removed agree
-//! (#20071, #20896). The cluster and the member keep their IDs.
+//! Behind the log's last entry stand changes of the membership that remove every other member,
+//! counted as committed. They are then applied like any others, so that the members, raft's own idea
+//! of them and the memory of who was removed agree (#20071, #20896). The cluster and the member keep
+//! their IDs.
+//!
+//! **Entries that this member does not know to be committed count as well.** Some of them were, and
+//! were acknowledged: a member hears of a commit a moment after the client does, and writes it down
+//! later still. Whoever asks for this has lost the others, who could tell; to drop such an entry can
+//! lose an acknowledged write, to keep one that was never committed only gives a request without an
+//! answer its effect. (etcd drops them.)
 
 use prost::Message;
 
@@ -45,12 +51,7 @@ pub fn make(
     entries: &[vetcdpb::Entry],
 ) -> Option<Option<Alone>> {
     let own = identity.member_id;
-    let committed: Vec<_> = entries
-        .iter()
-        .filter(|entry| entry.index <= hard_state.commit)
-        .cloned()
-        .collect();
-    let members = after(&published.members, published.index, &committed);
+    let members = after(&published.members, published.index, entries);
     let is_learner = members.get(own)?.is_learner;
     let mut changes = Vec::new();
     if is_learner {
@@ -61,13 +62,14 @@ pub fn make(
     if changes.is_empty() {
         return Some(None);
     }
-    let from = committed.len();
-    let mut entries = committed;
+    let from = entries.len();
+    let last = entries.last().map_or(0, |entry| entry.index);
+    let mut entries = entries.to_vec();
     // In a term of its own: a member believed lost may have written other entries in the old one.
     let mut hard_state = wal::HardState {
         term: hard_state.term + 1,
         vote: 0,
-        ..hard_state
+        commit: hard_state.commit.max(last),
     };
     for change in changes {
         hard_state.commit += 1;
@@ -94,10 +96,10 @@ pub fn make(
     }))
 }
 
-/// The members once the committed entries behind `index` are applied.
-fn after(members: &Members, index: u64, committed: &[vetcdpb::Entry]) -> Members {
+/// The members once the entries behind `index` are applied.
+fn after(members: &Members, index: u64, entries: &[vetcdpb::Entry]) -> Members {
     let mut members = members.clone();
-    let changes = committed
+    let changes = entries
         .iter()
         .filter(|entry| entry.kind == 1 && entry.index > index)
         .filter_map(|entry| vetcdpb::ConfChange::decode(entry.data.clone()).ok())

@@ -96,6 +96,40 @@ fn a_directory_of_another_cluster_is_refused_when_the_flags_name_one() {
 }
 
 #[test]
+fn a_new_cluster_keeps_entries_that_are_not_known_to_be_committed() {
+    let home = tempfile::tempdir().unwrap();
+    let mut options = options(home.path());
+    let members =
+        [(0xa1, "m1"), (0xa2, "m2"), (0xa3, "m3")].map(|(id, name)| vetcdpb::ClusterMember {
+            id,
+            name: name.into(),
+            ..Default::default()
+        });
+    options.members = Members::from_wire(members);
+    let mut booted = boot(&disk(), &options).unwrap();
+    let acknowledged = vetcdpb::Entry {
+        term: 2,
+        index: 2,
+        data: vec![0x5a; 10].into(),
+        ..Default::default()
+    };
+    // The leader knew that it was committed when the client was told, and nobody else.
+    let batch = wal::Batch {
+        entries: vec![acknowledged.clone()],
+        ..Default::default()
+    };
+    booted.restored.log.append(&batch).unwrap();
+    booted.restored.log.sync().unwrap();
+    drop(booted);
+    options.force_new_cluster = true;
+    let restored = boot(&disk(), &options).unwrap().restored;
+    assert_eq!(restored.entries[0], acknowledged);
+    let removals = &restored.entries[1..];
+    assert!(removals.iter().all(|entry| entry.kind == 1));
+    assert_eq!((removals.len(), restored.hard_state.commit), (2, 4));
+}
+
+#[test]
 fn a_store_without_its_log_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let options = started(home.path(), 1);

@@ -86,6 +86,15 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
     if message.request_snapshot != 0 {
         return malformed("request for a snapshot");
     }
+    // What is on its way to the leader has no term, and raft would not pass it on with one. All else
+    // has one: without it raft would take the message for its own.
+    let is_request = matches!(
+        message.msg_type,
+        MessageType::MsgPropose | MessageType::MsgReadIndex
+    );
+    if is_request != (message.term == 0) {
+        return malformed("a term where none belongs, or none where one does");
+    }
     match message.msg_type {
         MessageType::MsgAppend => {
             // raft takes 0 for the term of an entry that is not there, and would find it equal.
@@ -132,10 +141,6 @@ pub fn check(message: &Message, own: &Own<impl Fn(u64) -> Option<u64>>) -> Resul
         }
         MessageType::MsgPropose if message.entries.is_empty() => {
             return malformed("empty proposal");
-        }
-        // They have none on their way to the leader, and raft would not pass them on with one.
-        MessageType::MsgPropose | MessageType::MsgReadIndex if message.term != 0 => {
-            return malformed("request with a term");
         }
         _ => {}
     }
@@ -228,7 +233,7 @@ mod tests {
             })
         );
         let mut stale = append(3, &[1]);
-        stale.term = 2;
+        (stale.term, stale.log_term) = (2, 1);
         assert_eq!(
             judged(&stale, 4),
             Ok(()),
@@ -251,6 +256,7 @@ mod tests {
         snapshot.msg_type = MessageType::MsgSnapshot;
         let mut read = append(0, &[]);
         read.msg_type = MessageType::MsgReadIndex;
+        read.term = 0;
         let mut huge = append(0, &[]);
         huge.index = u64::MAX;
         let mut hint = append(5, &[]);
@@ -263,11 +269,14 @@ mod tests {
         let mut request = append(5, &[]);
         request.msg_type = MessageType::MsgAppendResponse;
         request.request_snapshot = 4;
+        let mut undated = append(3, &[2]);
+        undated.term = 0;
         let mut dated_read = append(0, &[0]);
         dated_read.msg_type = MessageType::MsgReadIndex;
         let mut dated_proposal = append(0, &[0]);
         dated_proposal.msg_type = MessageType::MsgPropose;
         for message in [
+            undated,
             dated_read,
             dated_proposal,
             gap,

@@ -219,7 +219,7 @@ impl Target for Certificates {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (4 << 20) + 60 * input.len() as u64
+        (1 << 20) + 40 * input.len() as u64
     }
 }
 

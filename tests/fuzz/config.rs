@@ -99,7 +99,7 @@ impl Target for Configuration {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (16 << 20) + 1_000 * input.len() as u64
+        (4 << 20) + 300 * input.len() as u64
     }
 }
 

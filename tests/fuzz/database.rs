@@ -129,7 +129,7 @@ impl Target for Database {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (4 << 20) + 60 * input.len() as u64
+        (1 << 20) + 20 * input.len() as u64
     }
 }
 

@@ -249,7 +249,7 @@ impl Target for Grpc {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (24 << 20) + 200 * input.len() as u64
+        (8 << 20) + 60 * input.len() as u64
     }
 }
 

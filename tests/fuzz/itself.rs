@@ -1,6 +1,6 @@
 //! That the harness notices what it should: decoders with a mistake each, and one without.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::harness::{Plan, Summary, Target, run};
 use crate::mutate::{self, Draw};
@@ -49,7 +49,7 @@ fn fuzzed(decode: fn(&[u8]) -> Result<String, String>) -> (Result<Summary, Strin
 }
 
 /// The input that failed, as it was kept.
-fn kept(folder: &PathBuf) -> Vec<u8> {
+fn kept(folder: &Path) -> Vec<u8> {
     let files: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
     assert_eq!(files.len(), 1, "{files:?}");
     let content = std::fs::read(files[0].as_ref().unwrap().path()).unwrap();

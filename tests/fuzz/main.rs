@@ -40,6 +40,7 @@ mod http;
 mod itself;
 mod member;
 mod mutate;
+mod peer_messages;
 mod peers;
 mod requests;
 mod snapshot;

@@ -281,7 +281,7 @@ impl Target for Snapshot {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (2 << 20) + 60 * input.len() as u64
+        (2 << 20) + 30 * input.len() as u64
     }
 }
 

@@ -285,10 +285,10 @@ impl Target for Store {
         if input.first() != Some(&1) {
             // A damaged page number may claim redb's longest page. redb asks for it before it finds
             // that the file is shorter; nothing beyond the file's own length is ever touched.
-            return LONGEST_PAGE + (24 << 20);
+            return LONGEST_PAGE + (12 << 20);
         }
         // The file is some megabytes and is held twice; redb's cache is 8 MiB.
-        (24 << 20) + 60 * input.len() as u64
+        (12 << 20) + 60 * input.len() as u64
     }
 
     fn foresees(&self, file: &str) -> bool {

@@ -112,7 +112,7 @@ impl Target for Tokens {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (1 << 20) + 40 * input.len() as u64
+        (1 << 18) + 20 * input.len() as u64
     }
 }
 

@@ -241,7 +241,9 @@ impl Target for Wal {
             let at = draw.below(files.len());
             files[at].1 = mutate::bytes(draw, &files[at].1.clone(), other);
         }
-        pack(&files)
+        let mut packed = pack(&files);
+        packed.truncate(mutate::INPUT_BYTES_MAX);
+        packed
     }
 
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
@@ -305,7 +307,7 @@ impl Target for Wal {
     }
 
     fn memory(&self, input: &[u8]) -> u64 {
-        (4 << 20) + 40 * input.len() as u64
+        (1 << 20) + 25 * input.len() as u64
     }
 }
 

@@ -499,7 +499,7 @@ fn agreement() {
     let both = |other: Watch| judge_with(vec![whole.clone(), other], &Options::default());
     assert!(both(watch(4, vec![shown(9, &all()[2..])])).is_ok());
     let mut events = all();
-    events[5] = put("b", "2", 2, 7, 2);
+    events[5] = put("b", "9", 3, 7, 2);
     let found = both(watch(6, vec![shown(9, &events[4..])]));
     let found = found.violation().expect("a violation");
     assert!(found.summary.starts_with("agreement: "), "{found}");

@@ -215,7 +215,10 @@ fn help_and_version_are_shown() {
     ] {
         assert!(help.contains(heading), "{heading}");
     }
-    let aliases = |flag: &String| flag.starts_with("experimental-watch-");
+    let aliases = |flag: &String| {
+        flag.starts_with("experimental-watch-")
+            || flag.starts_with("experimental-") && flag.ends_with("-check-time")
+    };
     for flag in Config::known_flags().iter().filter(|flag| !aliases(flag)) {
         assert!(help.contains(&format!("--{flag}")), "{flag}");
     }

@@ -5,12 +5,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Counterexample, Verdict};
 
 const GUARANTEE: &str = "membership";
 
 /// What became of a removed member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RemovedMember {
     /// Its number.
     pub member: u32,
@@ -21,7 +24,8 @@ pub struct RemovedMember {
 }
 
 /// What the members that remain say about who the members are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct View {
     /// Who says so.
     pub member: u32,

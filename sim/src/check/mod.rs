@@ -16,6 +16,7 @@
 //! | [`after_loss`] | what remains after an allowed loss is strictly serializable |
 //! | [`lease`] | no lease ends before its promise or lives much longer, and its keys go with it |
 //! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
+//! | [`election`] | an election has one leader at a time, and all are told of them in one order |
 //! | [`convergence`] | all members hold the same store in the end |
 //! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`auth`] | nothing succeeds without permission, nothing permitted is denied |
@@ -31,7 +32,10 @@ pub mod certificate;
 pub mod convergence;
 mod core;
 mod counterexample;
+mod evidence;
 pub mod known_order;
+pub mod election;
+mod holding;
 pub mod lease;
 pub mod liveness;
 pub mod lock;
@@ -41,10 +45,12 @@ pub mod objects;
 pub mod search;
 pub mod serializable_reads;
 mod store;
+pub mod service;
 pub mod strict_serializability;
 pub mod watch;
 
 pub use counterexample::{Counterexample, Witness};
+pub use evidence::{Evidence, Expected, Insides, Start, Told};
 pub use known_order::{KnownOrder, Record};
 
 /// What a judge says about one guarantee.

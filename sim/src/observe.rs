@@ -256,7 +256,9 @@ impl Book {
             Some(_) => {}
             None => _ = self.applied.insert(index, (term, checksum, member)),
         }
-        let before = index.checked_sub(1).and_then(|before| self.applied.get(&before));
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.applied.get(&before));
         if let Some((before, ..)) = before
             && *before > term
         {

@@ -139,7 +139,11 @@ fn a_lease_may_end_once_every_promise_has_passed() {
 
 #[test]
 fn a_lease_must_not_end_before_a_grants_promise() {
-    fails(&[grant(10, 11, 7, 5)], &[expired(14, 7)], "before its promise");
+    fails(
+        &[grant(10, 11, 7, 5)],
+        &[expired(14, 7)],
+        "before its promise",
+    );
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::history::{LeaseOperation, Observation, Operation, Watch};
 use crate::history::objects::ObjectOperation;
+use crate::history::{LeaseOperation, Observation, Operation, Watch};
 
 /// The operations that cannot all be right, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -124,7 +124,11 @@ impl Counterexample {
     /// Adds an operation, unless it is there already.
     pub(crate) fn with(mut self, operation: impl Into<Witness>) -> Counterexample {
         let witness = operation.into();
-        if self.operations.iter().all(|known| known.text != witness.text) {
+        if self
+            .operations
+            .iter()
+            .all(|known| known.text != witness.text)
+        {
             self.operations.push(witness);
         }
         self

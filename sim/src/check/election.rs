@@ -73,9 +73,9 @@ pub fn check(leases: &LeaseHistory, told: bool) -> Verdict<Report> {
     let report = judge.report;
     match result {
         Err(counterexample) => Verdict::Violation(counterexample),
-        Ok(()) if report.elected + report.asked + report.observed == 0 => Verdict::Undetermined(
-            "nobody was elected, and nobody was told of a leader".to_owned(),
-        ),
+        Ok(()) if report.elected + report.asked + report.observed == 0 => {
+            Verdict::Undetermined("nobody was elected, and nobody was told of a leader".to_owned())
+        }
         Ok(()) => Verdict::Ok(report),
     }
 }
@@ -183,10 +183,7 @@ impl<'a> Judge<'a> {
                 (LeaseRequest::Proclaim { key, value, .. }, _) => {
                     self.asked(key.clone(), value, operation.invoked);
                 }
-                (
-                    LeaseRequest::Leader { name },
-                    LeaseOutcome::Ok(LeaseAnswer::Leads(leader)),
-                ) => {
+                (LeaseRequest::Leader { name }, LeaseOutcome::Ok(LeaseAnswer::Leads(leader))) => {
                     self.report.asked += 1;
                     statements.entry(name).or_default().push(Statement {
                         leader: leader.clone(),
@@ -218,19 +215,25 @@ impl<'a> Judge<'a> {
                         .because(format!("at {} it was told: {leader}", display_seconds(*at)))
                         .because(format!("before that: {last}"))
                         .instead(
-                            format!("what came after create {}, mod {}", last.created, last.modified),
+                            format!(
+                                "what came after create {}, mod {}",
+                                last.created, last.modified
+                            ),
                             format!("create {}, mod {}", leader.created, leader.modified),
                         );
                     return Err(Box::new(told));
                 }
                 last = Some(leader);
-                statements.entry(&observation.name).or_default().push(Statement {
-                    leader: leader.clone(),
-                    since: observation.opened,
-                    at: *at,
-                    whole: true,
-                    teller: Teller::Observation(observation),
-                });
+                statements
+                    .entry(&observation.name)
+                    .or_default()
+                    .push(Statement {
+                        leader: leader.clone(),
+                        since: observation.opened,
+                        at: *at,
+                        whole: true,
+                        teller: Teller::Observation(observation),
+                    });
             }
         }
         for (name, operation) in nobody {
@@ -245,7 +248,9 @@ impl<'a> Judge<'a> {
             one_at_a_time(kind, name, holdings, &self.lives)?;
         }
         for statements in statements.values() {
-            statements.iter().try_for_each(|told| self.true_and_new(told))?;
+            statements
+                .iter()
+                .try_for_each(|told| self.true_and_new(told))?;
             agreement(statements)?;
             in_order(statements)?;
         }

@@ -112,9 +112,10 @@ impl<'a> Holding<'a> {
         lives: &Lives<'_>,
         gives_back: impl Fn(&LeaseRequest) -> bool,
     ) -> Holding<'a> {
-        let givings = leases.operations.iter().filter(|other| {
-            gives_back(&other.request) && other.invoked >= operation.invoked
-        });
+        let givings = leases
+            .operations
+            .iter()
+            .filter(|other| gives_back(&other.request) && other.invoked >= operation.invoked);
         let given_back = givings.min_by_key(|other| other.invoked);
         let lives_until = lives.until(lease);
         let given_back = given_back.filter(|giving| giving.invoked < lives_until);
@@ -267,7 +268,10 @@ fn never_held(
                     display_seconds(other.from),
                     other.end(lives)
                 ))
-                .instead("a refusal, since the lease is gone", "an answer that it is held");
+                .instead(
+                    "a refusal, since the lease is gone",
+                    "an answer that it is held",
+                );
             return Err(Box::new(told));
         }
     }

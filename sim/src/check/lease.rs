@@ -214,7 +214,10 @@ impl Judge<'_> {
                 let summary =
                     format!("lease {lease} was revoked at {at}, and nobody had asked for it");
                 let told = asked.fold(broken(summary), Counterexample::with);
-                let told = self.grant(removal.id).into_iter().fold(told, Counterexample::with);
+                let told = self
+                    .grant(removal.id)
+                    .into_iter()
+                    .fold(told, Counterexample::with);
                 let told = told.because(removal.to_string());
                 return Err(told.instead("a request to revoke it before", "none").into());
             }
@@ -268,7 +271,9 @@ impl Judge<'_> {
                         "the question was put at {}, after that",
                         display_seconds(operation.invoked)
                     ));
-                return Err(told.instead("no such lease", "an answer that it lives").into());
+                return Err(told
+                    .instead("no such lease", "an answer that it lives")
+                    .into());
             }
         }
         Ok(())
@@ -324,7 +329,10 @@ impl Judge<'_> {
                     display_seconds(since)
                 );
                 let told = broken(summary).with(operation);
-                let told = self.last_renewal(id).into_iter().fold(told, Counterexample::with);
+                let told = self
+                    .last_renewal(id)
+                    .into_iter()
+                    .fold(told, Counterexample::with);
                 let told = told.because(format!(
                     "{ttl} s on the slowest clock ({} ppm), an election timeout twice and {} to \
                      remove it make {}",

@@ -49,8 +49,7 @@ impl fmt::Display for Report {
 /// a holder certainly holds as long as its lease was promised.
 pub fn check(leases: &LeaseHistory, history: &History, told: bool) -> Verdict<Report> {
     let mut report = Report::default();
-    let result =
-        holders(leases, told, &mut report).and_then(|()| fences(history, &mut report));
+    let result = holders(leases, told, &mut report).and_then(|()| fences(history, &mut report));
     match result {
         Err(counterexample) => Verdict::Violation(counterexample),
         Ok(()) if report.held == 0 && report.fenced == 0 => {

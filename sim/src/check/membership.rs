@@ -61,7 +61,9 @@ pub fn check(removed: &[RemovedMember], views: &[View]) -> Verdict<Settled> {
             "member {} was removed at {} and did not stop",
             zombie.member, zombie.at
         );
-        return Counterexample::new(GUARANTEE, summary).into();
+        return Counterexample::new(GUARANTEE, summary)
+            .instead("a process that ends by itself", "one that goes on")
+            .into();
     }
     let Some(newest) = views.iter().max_by_key(|view| view.index) else {
         return Verdict::Undetermined("no member was asked".to_owned());
@@ -72,14 +74,21 @@ pub fn check(removed: &[RemovedMember], views: &[View]) -> Verdict<Settled> {
                 "member {} lists other voters than its raft counts",
                 view.member
             );
-            return Counterexample::new(GUARANTEE, summary).into();
+            return Counterexample::new(GUARANTEE, summary)
+                .instead(format!("{:x?}", view.voters), format!("{:x?}", view.listed))
+                .into();
         }
         if view.index == newest.index && view.voters != newest.voters {
             let summary = format!(
                 "members {} and {} count different voters at index {}",
                 view.member, newest.member, view.index
             );
-            return Counterexample::new(GUARANTEE, summary).into();
+            return Counterexample::new(GUARANTEE, summary)
+                .instead(
+                    format!("{:x?}", newest.voters),
+                    format!("{:x?}", view.voters),
+                )
+                .into();
         }
     }
     Verdict::Ok(Settled {

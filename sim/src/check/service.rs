@@ -119,7 +119,13 @@ mod tests {
     #[test]
     fn windows_lie_between_successes_and_at_both_ends() {
         assert_eq!(of(&[]), Outages::default());
-        let found = of(&[(1, Some(3)), (3, None), (4, Some(9)), (9, Some(9)), (13, None)]);
+        let found = of(&[
+            (1, Some(3)),
+            (3, None),
+            (4, Some(9)),
+            (9, Some(9)),
+            (13, None),
+        ]);
         let longest = Window {
             from_ns: 3 * SECOND,
             until_ns: 9 * SECOND,
@@ -131,6 +137,9 @@ mod tests {
     #[test]
     fn nothing_ever_succeeded() {
         let found = of(&[(1, None), (5, None)]);
-        assert_eq!(found.longest.map(|window| window.length()), Some(4 * SECOND));
+        assert_eq!(
+            found.longest.map(|window| window.length()),
+            Some(4 * SECOND)
+        );
     }
 }

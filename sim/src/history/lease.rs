@@ -377,12 +377,12 @@ impl fmt::Display for Observation {
 
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.expired { "expired" } else { "was revoked" };
+        let how = if self.expired {
+            "expired"
+        } else {
+            "was revoked"
+        };
         let (lease, at) = (lease_name(self.id), seconds(self.at));
-        write!(
-            f,
-            "lease {lease} {how} at {at}, revision {}",
-            self.revision
-        )
+        write!(f, "lease {lease} {how} at {at}, revision {}", self.revision)
     }
 }

@@ -278,7 +278,12 @@ impl Reader {
                 (known.compacted, known.revision) = (compacted, revision);
             }
             Line::Written(Written { revision, changes }) => {
-                if self.known_order().records.insert(revision, changes).is_some() {
+                if self
+                    .known_order()
+                    .records
+                    .insert(revision, changes)
+                    .is_some()
+                {
                     return Err(format!("revision {revision} for the second time"));
                 }
             }
@@ -301,8 +306,14 @@ impl History {
         self.operations.iter().try_for_each(Operation::check)?;
         self.watches.iter().try_for_each(Watch::check)?;
         let leases = &self.leases;
-        leases.operations.iter().try_for_each(LeaseOperation::check)?;
-        leases.observations.iter().try_for_each(Observation::check)?;
+        leases
+            .operations
+            .iter()
+            .try_for_each(LeaseOperation::check)?;
+        leases
+            .observations
+            .iter()
+            .try_for_each(Observation::check)?;
         let mut ids: Vec<u64> = self
             .operations
             .iter()

@@ -260,7 +260,10 @@ pub const EVENTS: &[Choice] = &[
     ),
     choice("lease-expired", "a lease's time was up and it was removed"),
     choice("lock-lost", "the holder of a lock lost it with its lease"),
-    choice("lead-lost", "an elected leader lost the lead with its lease"),
+    choice(
+        "lead-lost",
+        "an elected leader lost the lead with its lease",
+    ),
     choice("member-promoted", "a member that had joined became a voter"),
     choice("member-removed", "a member learned that it was removed"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),

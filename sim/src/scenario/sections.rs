@@ -7,9 +7,9 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload,
-    ElectionWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time,
-    Unsynced, WatchWorkload, Workload,
+    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, ElectionWorkload, Expect,
+    KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network,
+    PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {

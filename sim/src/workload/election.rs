@@ -82,7 +82,8 @@ impl Candidate {
         let Some(LeaseAnswer::Elected { key, created }) = elected else {
             return;
         };
-        self.lead(host, random, client, session, &key, created).await;
+        self.lead(host, random, client, session, &key, created)
+            .await;
         if random.chance(DIE) {
             return;
         }

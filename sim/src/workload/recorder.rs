@@ -249,9 +249,15 @@ impl Session {
         let member = self.members.iter().find(|(address, _)| address == endpoint);
         let member = member.map(|(_, number)| *number);
         let position = self.recorder.invoke_lease(self.client, member, request);
-        let outcome = match convert::send_lease(client, request).await {
+        let rebase = self.recorder.rebase.as_ref();
+        let sent = rebase.map(|rebase| rebase.lease_request(request));
+        let outcome = match convert::send_lease(client, sent.as_ref().unwrap_or(request)).await {
             Ok(answer) => LeaseOutcome::Ok(answer),
             Err(error) => convert::lease_failed(&error),
+        };
+        let outcome = match rebase {
+            Some(rebase) => rebase.lease_outcome(outcome),
+            None => outcome,
         };
         self.recorder.finish_lease(position, outcome.clone());
         outcome

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod parse;
+mod saved;
 
 use std::collections::BTreeSet;
 
@@ -102,7 +103,9 @@ fn judge(file: Vec<u8>) -> JudgedHistory {
         is_directory: false,
         files: vec![(String::new(), file)],
     };
-    HistoryJudge.judge(&input, Some(Format::Vetcd), None).unwrap()
+    HistoryJudge
+        .judge(&input, Some(Format::Vetcd), None)
+        .unwrap()
 }
 
 /// What a check says of a story; `None` when it does not apply.
@@ -114,7 +117,10 @@ fn said(check: &str, lines: &[String]) -> (Option<CheckVerdict>, String) {
         (true, _) => with_few_steps(check, &History::read(&story.file()[..]).unwrap()),
         (false, _) => {
             let judged = judge(story.file());
-            let result = judged.checks.into_iter().find(|result| result.name == check);
+            let result = judged
+                .checks
+                .into_iter()
+                .find(|result| result.name == check);
             return match result {
                 Some(result) => {
                     let story = format!("{}\n{}", result.text, result.detail.join("\n"));
@@ -153,7 +159,10 @@ fn readable(counterexample: &Option<serde_json::Value>, check: &str, story: &str
     if check == "raft-safety" {
         return;
     }
-    let value = counterexample.as_ref().unwrap_or_else(|| panic!("no counterexample: {story}"));
+    println!("{story}\n");
+    let value = counterexample
+        .as_ref()
+        .unwrap_or_else(|| panic!("no counterexample: {story}"));
     let shown = value["operations"].as_array().unwrap();
     let from_members = ["convergence", "membership", "liveness"].contains(&check);
     assert!(from_members || !shown.is_empty(), "no operations: {story}");
@@ -164,7 +173,10 @@ fn readable(counterexample: &Option<serde_json::Value>, check: &str, story: &str
         assert!(text.contains(" s"), "no time: {text}");
     }
     let argued = !value["reasons"].as_array().unwrap().is_empty();
-    assert!(argued || value["expected"].is_string(), "no argument: {story}");
+    assert!(
+        argued || value["expected"].is_string(),
+        "no argument: {story}"
+    );
 }
 
 #[test]
@@ -179,7 +191,10 @@ fn every_guarantee_has_its_three_histories() {
     }
     let known: BTreeSet<&str> = GUARANTEES.iter().copied().collect();
     for (guarantee, verdict) in all.keys() {
-        assert!(known.contains(guarantee.as_str()), "{guarantee} is not listed");
+        assert!(
+            known.contains(guarantee.as_str()),
+            "{guarantee} is not listed"
+        );
         assert!(["pass", "fail", "undetermined"].contains(&verdict.as_str()));
     }
 }

@@ -41,8 +41,12 @@ fn number(text: &str) -> i64 {
 
 /// `k=x@2/2/1`
 fn key_value(text: &str) -> KeyValue {
-    let (pair, place) = text.split_once('@').unwrap_or_else(|| panic!("no kv: {text}"));
-    let (key, value) = pair.split_once('=').unwrap_or_else(|| panic!("no kv: {text}"));
+    let (pair, place) = text
+        .split_once('@')
+        .unwrap_or_else(|| panic!("no kv: {text}"));
+    let (key, value) = pair
+        .split_once('=')
+        .unwrap_or_else(|| panic!("no kv: {text}"));
     let place: Vec<i64> = place.split('/').map(number).collect();
     KeyValue {
         key: bytes(key),
@@ -99,7 +103,16 @@ impl Story {
                 self.line("watch 1 a..z from 2 opened 1");
             }
             ["auth", times, who, ref rest @ ..] => self.permission(times, who, rest),
-            ["watch", id, span, "from", start, "opened", at, ref flags @ ..] => {
+            [
+                "watch",
+                id,
+                span,
+                "from",
+                start,
+                "opened",
+                at,
+                ref flags @ ..,
+            ] => {
                 self.watch(id, span, start, at, flags);
             }
             ["observe", id, name, "opened", at] => {
@@ -129,7 +142,9 @@ impl Story {
     }
 
     fn operation(&mut self, times: &str, words: &[&str]) {
-        let (from, to) = times.split_once('-').unwrap_or_else(|| panic!("no times: {times}"));
+        let (from, to) = times
+            .split_once('-')
+            .unwrap_or_else(|| panic!("no times: {times}"));
         let (mut client, mut member, mut words) = (None, Some(1), words);
         while let [first, rest @ ..] = words {
             match (first.split_at(1), first[1..].parse::<u32>()) {
@@ -139,7 +154,10 @@ impl Story {
             }
             words = rest;
         }
-        let arrow = words.iter().position(|word| *word == "->").expect("an arrow");
+        let arrow = words
+            .iter()
+            .position(|word| *word == "->")
+            .expect("an arrow");
         let (asked, said) = (&words[..arrow], &words[arrow + 1..]);
         let unknown = said == ["?"];
         let (invoked, returned) = (time(from), (!unknown).then(|| time(to)));
@@ -172,7 +190,11 @@ impl Story {
 
     /// Twelve writes of unknown outcome for ten revisions, and a read that few orders explain.
     fn muddle(&mut self, serializable: bool) {
-        let answers = self.history.operations.iter().filter_map(Operation::response);
+        let answers = self
+            .history
+            .operations
+            .iter()
+            .filter_map(Operation::response);
         let last = answers.map(|response| response.revision).max().unwrap_or(1);
         for key in 0..12 {
             self.line(&format!("90-91 put muddled{key}=v -> ?"));
@@ -264,10 +286,13 @@ impl Story {
         let (revision, news) = match words {
             ["created", revision] => (number(revision), News::Created),
             ["progress", revision] => (number(revision), News::Progress),
-            ["cancelled", compacted] => (0, News::Cancelled {
-                compacted: number(compacted),
-                reason: String::new(),
-            }),
+            ["cancelled", compacted] => (
+                0,
+                News::Cancelled {
+                    compacted: number(compacted),
+                    reason: String::new(),
+                },
+            ),
             ["ended"] => (0, News::Ended("cut".to_owned())),
             ["shows", revision, events @ ..] => {
                 let more = events.last() == Some(&"…");
@@ -467,7 +492,9 @@ fn leader(key: &str, value: &str, created: &str, modified: &str) -> Leader {
 }
 
 fn lease_outcome(request: &LeaseRequest, words: &[&str]) -> LeaseOutcome {
-    let key = |name: &Bytes, lease: i64| Bytes::from([&name[..], format!("/{lease:x}").as_bytes()].concat());
+    let key = |name: &Bytes, lease: i64| {
+        Bytes::from([&name[..], format!("/{lease:x}").as_bytes()].concat())
+    };
     LeaseOutcome::Ok(match (request, words) {
         (_, ["?"]) => return LeaseOutcome::Unknown("time-out".to_owned()),
         (_, ["nobody"]) => return LeaseOutcome::Failed("election: no leader".to_owned()),
@@ -501,12 +528,18 @@ pub type Stories = BTreeMap<(String, String), (String, Vec<String>)>;
 pub fn stories(text: &str) -> Stories {
     let mut stories = Stories::new();
     let mut now: Option<(String, String)> = None;
-    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+    for line in text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+    {
         if let Some(title) = line.strip_prefix("== ") {
             let parts: Vec<&str> = title.split('|').map(str::trim).collect();
             let place = (parts[0].to_owned(), parts[2].to_owned());
             let story = (parts[1].to_owned(), Vec::new());
-            assert!(stories.insert(place.clone(), story).is_none(), "{line} twice");
+            assert!(
+                stories.insert(place.clone(), story).is_none(),
+                "{line} twice"
+            );
             now = Some(place);
         } else if let Some(place) = &now {
             let line = line.trim();

@@ -68,7 +68,11 @@ impl Story<'_> {
             return Ok(());
         };
         report.leases += 1;
-        report.promises += self.operations.iter().filter(|o| promise(o).is_some()).count() as u64;
+        report.promises += self
+            .operations
+            .iter()
+            .filter(|o| promise(o).is_some())
+            .count() as u64;
         let born = granted.returned.unwrap_or(granted.invoked);
         let revoked = self.operations.iter().filter(|operation| {
             let revokes = matches!(operation.request, LeaseRequest::Revoke { .. });
@@ -95,9 +99,10 @@ impl Story<'_> {
             return Ok(());
         };
         report.expired += u64::from(asked_to_revoke.is_none());
-        let risen = self.operations.iter().find(|operation| {
-            alive(operation) == Some(true) && operation.invoked > since
-        });
+        let risen = self
+            .operations
+            .iter()
+            .find(|operation| alive(operation) == Some(true) && operation.invoked > since);
         let Some(risen) = risen else {
             return Ok(());
         };

@@ -98,8 +98,7 @@ fn lease_bounds(plan: &Plan, facts: &Facts) -> lease::Bounds {
 /// A member that starts, or drops its log and rebuilds, may show less than it showed before.
 fn starts(facts: &Facts) -> Vec<Start> {
     let happenings = facts.timeline.iter();
-    let anew =
-        happenings.filter(|h| matches!(h.event, Event::Started { .. } | Event::Rebuilding));
+    let anew = happenings.filter(|h| matches!(h.event, Event::Started { .. } | Event::Rebuilding));
     let start = anew.map(|happening| Start {
         member: happening.member,
         at: happening.at_ns,

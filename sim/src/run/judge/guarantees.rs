@@ -127,12 +127,7 @@ impl Checks {
     }
 
     /// Every acknowledged write is still there, or its loss is allowed.
-    fn lost_writes(
-        &mut self,
-        history: &History,
-        evidence: &Evidence,
-        found: &mut LostWritesFound,
-    ) {
+    fn lost_writes(&mut self, history: &History, evidence: &Evidence, found: &mut LostWritesFound) {
         const NAME: &str = "no-lost-writes";
         let Some(known) = &evidence.known_order else {
             let text = "no member could be audited";
@@ -197,7 +192,10 @@ impl Checks {
     }
 
     fn no_order_for_reads(&mut self, history: &History) {
-        let mut requests = history.operations.iter().map(|operation| &operation.request);
+        let mut requests = history
+            .operations
+            .iter()
+            .map(|operation| &operation.request);
         if requests.any(Request::is_serializable) {
             let text = "there is no order of the other operations to judge them by";
             self.say(READS, CheckVerdict::Undetermined, text);

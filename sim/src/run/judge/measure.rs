@@ -127,7 +127,12 @@ pub fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
         ("writes-lost", result.lost_writes.count > 0),
         (
             "lease-expired",
-            facts.history.leases.removals.iter().any(|removal| removal.expired),
+            facts
+                .history
+                .leases
+                .removals
+                .iter()
+                .any(|removal| removal.expired),
         ),
         (
             "lead-lost",

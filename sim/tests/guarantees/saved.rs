@@ -4,7 +4,7 @@
 use vetcd_sim::cluster::Flags;
 use vetcd_sim::explore::{RunOptions, RunOutput, Runner};
 use vetcd_sim::history::{
-    Body, History, LeaseAnswer, LeaseOutcome, LeaseRequest, News, Outcome, Watch,
+    History, LeaseAnswer, LeaseOutcome, LeaseRequest, News, Watch,
 };
 use vetcd_sim::plan::Plan;
 use vetcd_sim::report::{CheckVerdict, JudgedHistory, Verdict};
@@ -103,21 +103,7 @@ fn a_saved_run_has_the_verdict_of_the_run() {
     }
 
     type Corruption = (&'static str, fn(&mut History));
-    let corruptions: [Corruption; 7] = [
-        ("strict-serializability", |history| {
-            let mut operations = history.operations.iter_mut().rev();
-            let value = operations.find_map(|operation| {
-                let stale = operation.request.is_serializable();
-                match &mut operation.outcome {
-                    Outcome::Ok(response) if !stale => match &mut response.body {
-                        Body::Range(body) => body.kvs.first_mut(),
-                        _ => None,
-                    },
-                    _ => None,
-                }
-            });
-            value.unwrap().value = "never written".into();
-        }),
+    let corruptions: [Corruption; 6] = [
         ("leases", |history| {
             history.leases.removals.retain(|removal| !removal.expired);
         }),

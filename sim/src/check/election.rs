@@ -290,7 +290,7 @@ impl<'a> Judge<'a> {
             same && done && operation.returned.is_some_and(|at| at < told.since)
         });
         let lease = leader.key.rsplit(|byte| *byte == b'/').next();
-        let lease = lease.and_then(|hex| number(hex));
+        let lease = lease.and_then(number);
         let removal = lease.and_then(|lease| self.lives.removal(lease));
         let removal = removal.filter(|removal| removal.at < told.since);
         if resigned.is_none() && removal.is_none() {

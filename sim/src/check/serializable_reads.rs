@@ -40,7 +40,9 @@ pub struct Statistics {
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} reads, {} of them stale; ", self.judged, self.stale)?;
-        write!(f, "{} never behind their member; ", self.monotonic)?;
+        if self.monotonic > 0 {
+            write!(f, "{} never behind their member; ", self.monotonic)?;
+        }
         write!(f, "not checked: {} without an answer", self.not_checked)
     }
 }

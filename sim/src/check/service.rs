@@ -1,4 +1,5 @@
-//! Service: for how long no request of any client succeeded. A measurement, not a guarantee: how
+//! Service: for how long no request of any client succeeded, times in which clients were idle
+//! included. A measurement, not a guarantee: how
 //! long an outage may last after healing is judged by [`super::liveness`].
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use crate::history::{AuthOutcome, History, LeaseOutcome, Nanoseconds, Outcome};
 /// Windows at least this long are counted as outages.
 pub const OUTAGE_MIN: Nanoseconds = 1_000_000_000;
 
-/// A time in which requests were made and none succeeded.
+/// A time in which no request succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Window {

@@ -158,6 +158,7 @@ fn shown(record: &Record) -> String {
     }
 }
 
+#[allow(clippy::boxed_local, reason = "it is made and handed on in its box")]
 fn instead(told: Box<Counterexample>, expected: String, found: String) -> Box<Counterexample> {
     Box::new(told.instead(expected, found))
 }

@@ -58,7 +58,7 @@ fn recipe(args: &RecordArgs) -> Recipe {
         duration: args.duration,
         seed: args.seed,
         timeout: args.timeout,
-        kv: does(RecordedWorkload::Kv).then(|| KvWorkload {
+        kv: does(RecordedWorkload::Kv).then_some(KvWorkload {
             clients: args.clients,
             rate: args.rate,
             keys: args.keys,
@@ -73,13 +73,13 @@ fn recipe(args: &RecordArgs) -> Recipe {
                 txn: 6,
             },
         }),
-        lease: does(RecordedWorkload::Lease).then(|| LeaseWorkload {
+        lease: does(RecordedWorkload::Lease).then_some(LeaseWorkload {
             clients: args.clients,
             ttl: LEASE_TTL,
             pause: PAUSE,
             timeout: args.timeout,
         }),
-        lock: does(RecordedWorkload::Lock).then(|| LockWorkload {
+        lock: does(RecordedWorkload::Lock).then_some(LockWorkload {
             clients: args.clients,
             locks: LOCKS,
             ttl: LEASE_TTL,

@@ -3,9 +3,7 @@
 
 use vetcd_sim::cluster::Flags;
 use vetcd_sim::explore::{RunOptions, RunOutput, Runner};
-use vetcd_sim::history::{
-    History, LeaseAnswer, LeaseOutcome, LeaseRequest, News, Watch,
-};
+use vetcd_sim::history::{History, LeaseAnswer, LeaseOutcome, LeaseRequest, News, Watch};
 use vetcd_sim::plan::Plan;
 use vetcd_sim::report::{CheckVerdict, JudgedHistory, Verdict};
 use vetcd_sim::run::SimRunner;

@@ -2,6 +2,9 @@
 //!
 //! - Election safety: at most one leader in a term (Raft paper, figure 3).
 //! - State machine safety: no two members apply different entries at one index (ibid.).
+//! - Log matching, as far as it is applied: terms never fall from one index to the next.
+//! - Hard state: the term that a member is in never goes back while it runs; nor, over a restart,
+//!   behind one that it led: it had asked for votes, so its vote was on its disk.
 //! - Apply order: a member applies each index once, in order, except after a restart, when it goes
 //!   on right behind what its backend holds.
 //!
@@ -65,6 +68,10 @@ struct Book {
     last: BTreeMap<u32, u64>,
     /// The voters and learners from each change of them on, and who said so first.
     memberships: BTreeMap<u64, (Membership, u32)>,
+    /// The term each member was in last, in this life of its process.
+    terms: BTreeMap<u32, u64>,
+    /// The newest term each member led, which must have been on its disk.
+    led: BTreeMap<u32, u64>,
     leading: BTreeSet<u32>,
     started: BTreeSet<u32>,
     elections: u64,
@@ -78,6 +85,12 @@ impl Observer {
     /// Takes in what `member` says.
     pub fn hear(&self, at_ns: u64, member: u32, event: Event) {
         let mut book = self.lock();
+        if let Event::BecameLeader { term }
+        | Event::Campaigned { term }
+        | Event::Follows { term, .. } = &event
+        {
+            book.in_term(at_ns, member, *term);
+        }
         match &event {
             Event::Applied {
                 index,
@@ -106,6 +119,7 @@ impl Observer {
             }
             Event::Started { applied, .. } => {
                 book.leading.remove(&member);
+                book.terms.remove(&member);
                 book.last.insert(member, *applied);
                 if !book.started.insert(member) {
                     book.reached.insert("member-restarted");
@@ -154,6 +168,8 @@ impl Observer {
         book.applied.clear();
         book.memberships.clear();
         book.leaders.clear();
+        book.terms.clear();
+        book.led.clear();
     }
 
     /// A member's process has died: it leads no more.
@@ -201,8 +217,24 @@ impl Observer {
 }
 
 impl Book {
+    fn in_term(&mut self, at_ns: u64, member: u32, term: u64) {
+        let before = self.terms.insert(member, term).unwrap_or_default();
+        let led = self.led.get(&member).copied().unwrap_or_default();
+        if term < before.max(led) {
+            let text = format!(
+                "member {member} is in term {term}, and {}",
+                match before >= led {
+                    true => format!("was in term {before} before"),
+                    false => format!("led term {led} before its restart"),
+                }
+            );
+            self.breach(at_ns, text);
+        }
+    }
+
     fn became_leader(&mut self, at_ns: u64, member: u32, term: u64) {
         self.leading.insert(member);
+        self.led.insert(member, term);
         match self.leaders.get(&term) {
             Some(other) if *other != member => {
                 let text = format!("members {other} and {member} both lead term {term}");
@@ -237,6 +269,18 @@ impl Book {
             }
             Some(_) => {}
             None => _ = self.applied.insert(index, (term, checksum, member)),
+        }
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.applied.get(&before));
+        if let Some((before, ..)) = before
+            && *before > term
+        {
+            let text = format!(
+                "member {member} applied an entry of term {term} at index {index}, behind one of \
+                 term {before}"
+            );
+            self.breach(at_ns, text);
         }
     }
 
@@ -316,6 +360,41 @@ mod tests {
         observer.hear(2, 2, Event::BecameLeader { term: 3 });
         assert_eq!(observer.breaches(), []);
         observer.hear(3, 3, Event::BecameLeader { term: 3 });
+        assert_eq!(observer.breaches().len(), 1);
+    }
+
+    #[test]
+    fn terms_never_go_back() {
+        let follows = |term| Event::Follows { term, leader: 1 };
+        let observer = Observer::default();
+        observer.hear(1, 1, Event::BecameLeader { term: 2 });
+        observer.hear(2, 1, follows(4));
+        // What it only heard of may be forgotten with the process, what it led may not.
+        let restart = Event::Started {
+            applied: 0,
+            replayed: 0,
+        };
+        observer.hear(3, 1, restart.clone());
+        observer.hear(4, 1, follows(3));
+        assert_eq!(observer.breaches(), []);
+        observer.hear(5, 1, follows(2));
+        assert_eq!(observer.breaches().len(), 1);
+        observer.hear(6, 1, restart);
+        observer.hear(7, 1, follows(1));
+        assert_eq!(observer.breaches().len(), 2);
+        // A loss that the setting permits may take the vote as well.
+        observer.permit_loss();
+        observer.hear(8, 1, follows(1));
+        assert_eq!(observer.breaches().len(), 2);
+    }
+
+    #[test]
+    fn terms_of_entries_never_fall() {
+        let observer = Observer::default();
+        observer.hear(1, 1, applied(2, 3, 7));
+        observer.hear(2, 1, applied(3, 3, 8));
+        assert_eq!(observer.breaches(), []);
+        observer.hear(3, 1, applied(4, 2, 9));
         assert_eq!(observer.breaches().len(), 1);
     }
 

@@ -31,6 +31,7 @@ fn operation(
     answer: LeaseAnswer,
 ) -> LeaseOperation {
     LeaseOperation {
+        id: from * 1_000 + to,
         client,
         member: None,
         invoked: from * SECOND,
@@ -110,6 +111,7 @@ fn judge(
     let leases = LeaseHistory {
         operations: operations.to_vec(),
         removals: removals.to_vec(),
+        ..LeaseHistory::default()
     };
     lease::check(&leases, &History::default(), None, bounds)
 }
@@ -137,13 +139,17 @@ fn a_lease_may_end_once_every_promise_has_passed() {
 
 #[test]
 fn a_lease_must_not_end_before_a_grants_promise() {
-    fails(&[grant(10, 11, 7, 5)], &[expired(14, 7)], "promised until");
+    fails(
+        &[grant(10, 11, 7, 5)],
+        &[expired(14, 7)],
+        "before its promise",
+    );
 }
 
 #[test]
 fn a_lease_must_not_end_before_a_renewals_promise() {
     let operations = [grant(10, 11, 7, 5), renew(13, 14, 7, 5)];
-    fails(&operations, &[expired(16, 7)], "promised until");
+    fails(&operations, &[expired(16, 7)], "before its promise");
     // A renewal of unknown outcome promises nothing.
     passes(
         &[grant(10, 11, 7, 5), unknown(renew(13, 14, 7, 5))],
@@ -151,7 +157,7 @@ fn a_lease_must_not_end_before_a_renewals_promise() {
     );
     // One that was answered only after the end, but with a TTL, does.
     let operations = [grant(10, 11, 7, 5), renew(14, 17, 7, 5)];
-    fails(&operations, &[expired(16, 7)], "promised until");
+    fails(&operations, &[expired(16, 7)], "before its promise");
 }
 
 #[test]
@@ -329,6 +335,7 @@ fn judge_keys(operations: &[Operation], known: &KnownOrder, end: i64) -> Verdict
             revision: end,
             ..expired(10, 7)
         }],
+        ..LeaseHistory::default()
     };
     let history = History {
         operations: operations.to_vec(),
@@ -464,8 +471,9 @@ fn judge_locks(operations: &[LeaseOperation], removals: &[Removal]) -> Verdict<l
     let leases = LeaseHistory {
         operations: operations.to_vec(),
         removals: removals.to_vec(),
+        ..LeaseHistory::default()
     };
-    lock::check(&leases, &History::default())
+    lock::check(&leases, &History::default(), true)
 }
 
 #[test]
@@ -545,7 +553,7 @@ fn fenced_writes_come_in_the_order_of_the_holders() {
             operations: operations.to_vec(),
             ..History::default()
         };
-        lock::check(&LeaseHistory::default(), &history)
+        lock::check(&LeaseHistory::default(), &history, true)
     };
     let report = judge(&[fenced(1, 2, 3), fenced(2, 2, 4), fenced(3, 5, 6)]);
     assert_eq!(report.ok().unwrap().fenced, 3);

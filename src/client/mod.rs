@@ -6,6 +6,7 @@
 //! itself: a hidden retry could apply a write twice, and would hide from a history what happened.
 
 mod channel;
+mod elections;
 mod failure;
 mod leases;
 pub mod watch;
@@ -21,6 +22,7 @@ use crate::host::Host;
 use crate::host::quiet::QuietSleep;
 
 pub use channel::{Channel, ChannelBody, ConnectError, TransportError};
+pub use elections::{ElectionClient, Observation, election};
 pub use failure::{CallError, FailureClass, classify};
 pub use leases::{LeaseClient, LockClient, lease, lock};
 pub use watch::WatchStream;

@@ -17,7 +17,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Counterexample, Verdict};
+use super::{Counterexample, Verdict, Witness};
 use crate::history::display_seconds;
 use crate::history::{AuthAction, AuthOutcome, AuthRecord, Keys, Nanoseconds, Need};
 
@@ -103,6 +103,12 @@ pub fn check(records: &[AuthRecord]) -> Verdict<Checked> {
             _ => checked.not_checked += 1,
         }
     }
+    if checked.not_checked > 0 && checked.permitted + checked.denied == 0 {
+        return Verdict::Undetermined(format!(
+            "of none of the {} requests is it known what came of it under which permissions",
+            checked.not_checked
+        ));
+    }
     Verdict::Ok(checked)
 }
 
@@ -113,7 +119,19 @@ fn told(
     records: &[AuthRecord],
 ) -> Counterexample {
     const CHANGES_SHOWN: usize = 12;
-    let mut story = Counterexample::new(GUARANTEE, summary).because(record.to_string());
+    let number = records.iter().position(|other| std::ptr::eq(other, record));
+    let mut story = Counterexample::new(GUARANTEE, summary).with(Witness {
+        id: number.unwrap_or_default() as u64,
+        client: record.client.into(),
+        member: None,
+        invoked: record.invoked,
+        returned: record.returned,
+        text: record.to_string(),
+    });
+    story = match record.outcome {
+        AuthOutcome::Denied => story.instead("an answer", "permission denied"),
+        _ => story.instead("permission denied", "an answer"),
+    };
     let AuthAction::Use { user, .. } = &record.action else {
         return story;
     };

@@ -1,21 +1,29 @@
-//! Convergence: once nothing is going on any more, all members hold the same store.
+//! Convergence: once nothing is going on any more, all members hold the same state: the same store
+//! and everything else that is replicated, consistent with the same raft index, and the same voters.
 //!
 //! A difference at the same revision means that replicas applied different things: the worst fault
 //! a replicated store can have. Different revisions mean that some member never caught up.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Counterexample, Verdict};
 
 const GUARANTEE: &str = "convergence";
 
-/// What one member says about its store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What one member says about its state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MemberState {
     /// The member.
     pub member: u32,
+    /// The raft index that it has applied, which its store is consistent with.
+    pub index: u64,
+    /// The IDs of those who vote by its account, ascending.
+    pub voters: Vec<u64>,
+    /// The IDs of the learners by its account, ascending.
+    pub learners: Vec<u64>,
     /// The revision that `hash` was taken at: the member's last.
     pub revision: i64,
     /// The revision up to which it was compacted.
@@ -49,15 +57,18 @@ impl fmt::Display for MemberState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MemberState {
             member,
+            index,
+            voters,
+            learners,
             revision,
             compact_revision,
             hash,
         } = self;
         write!(
             f,
-            "member {member} is at revision {revision}, compacted at {compact_revision}, "
-        )?;
-        write!(f, "with hash {hash:016x}")
+            "member {member} has applied index {index}, is at revision {revision}, compacted at \
+             {compact_revision}, with hash {hash:016x}, voters {voters:x?} and learners {learners:x?}"
+        )
     }
 }
 
@@ -66,28 +77,33 @@ pub fn check(members: &[MemberState]) -> Verdict<Agreement> {
     let Some(first) = members.first() else {
         return Verdict::Undetermined("no member was asked".to_owned());
     };
-    let same = |other: &&MemberState| {
-        MemberState {
-            member: first.member,
-            ..**other
-        } == *first
-    };
-    if let Some(other) = members.iter().find(|other| !same(other)) {
-        let what = if other.revision != first.revision {
-            "revision"
-        } else if other.compact_revision != first.compact_revision {
-            "compacted revision"
-        } else {
-            "content at the same revision"
-        };
-        let (one, two) = (first.member, other.member);
-        let summary = format!("members {one} and {two} differ in their {what}");
-        let start = Counterexample::new(GUARANTEE, summary);
-        return members
-            .iter()
-            .map(ToString::to_string)
-            .fold(start, Counterexample::because)
-            .into();
+    type Aspect = (&'static str, fn(&MemberState) -> String);
+    let aspects: [Aspect; 5] = [
+        ("revision", |m| m.revision.to_string()),
+        ("compacted revision", |m| m.compact_revision.to_string()),
+        ("content at the same revision", |m| {
+            format!("hash {:016x}", m.hash)
+        }),
+        ("applied index", |m| m.index.to_string()),
+        ("voters and learners", |m| {
+            format!("{:x?} and {:x?}", m.voters, m.learners)
+        }),
+    ];
+    for other in members {
+        let differs = aspects.iter().find(|(_, of)| of(first) != of(other));
+        if let Some((what, of)) = differs {
+            let (one, two) = (first.member, other.member);
+            let summary = format!("members {one} and {two} differ in their {what}");
+            let start = Counterexample::new(GUARANTEE, summary).instead(
+                format!("{} as on member {one}", of(first)),
+                format!("{} on member {two}", of(other)),
+            );
+            return members
+                .iter()
+                .map(ToString::to_string)
+                .fold(start, Counterexample::because)
+                .into();
+        }
     }
     Verdict::Ok(Agreement {
         members: members.len(),
@@ -104,6 +120,9 @@ mod tests {
     fn state(member: u32) -> MemberState {
         MemberState {
             member,
+            index: 60,
+            voters: vec![1, 2, 3],
+            learners: Vec::new(),
             revision: 43,
             compact_revision: 7,
             hash: 1,
@@ -126,10 +145,13 @@ mod tests {
     #[test]
     fn every_field_counts() {
         type Change = fn(&mut MemberState);
-        let changes: [(Change, &str); 3] = [
+        let changes: [(Change, &str); 6] = [
             (|state| state.revision = 41, "revision"),
             (|state| state.compact_revision = 8, "compacted revision"),
             (|state| state.hash = 2, "content"),
+            (|state| state.index = 61, "applied index"),
+            (|state| state.voters = vec![1, 2], "voters"),
+            (|state| state.learners = vec![4], "learners"),
         ];
         for (change, word) in changes {
             let mut odd = state(3);

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::history::Operation;
 use crate::history::objects::ObjectOperation;
+use crate::history::{LeaseOperation, Observation, Operation, Watch};
 
 /// The operations that cannot all be right, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,10 +29,10 @@ pub struct Counterexample {
     pub second_opinion: Option<String>,
 }
 
-/// An operation as a counterexample shows it.
+/// An operation, a watch or an observation as a counterexample shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Witness {
-    /// The operation's id in the history.
+    /// Its id among its kind in the history.
     pub id: u64,
     /// Who invoked it.
     pub client: i64,
@@ -55,6 +55,45 @@ impl From<&Operation> for Witness {
             invoked: operation.invoked,
             returned: operation.returned,
             text: operation.to_string(),
+        }
+    }
+}
+
+impl From<&LeaseOperation> for Witness {
+    fn from(operation: &LeaseOperation) -> Witness {
+        Witness {
+            id: operation.id,
+            client: operation.client.into(),
+            member: operation.member,
+            invoked: operation.invoked,
+            returned: operation.returned,
+            text: operation.to_string(),
+        }
+    }
+}
+
+impl From<&Observation> for Witness {
+    fn from(observation: &Observation) -> Witness {
+        Witness {
+            id: observation.id,
+            client: observation.client.into(),
+            member: observation.member,
+            invoked: observation.opened,
+            returned: observation.told.last().map(|(at, _)| *at),
+            text: observation.to_string(),
+        }
+    }
+}
+
+impl From<&Watch> for Witness {
+    fn from(watch: &Watch) -> Witness {
+        Witness {
+            id: watch.id,
+            client: watch.client.into(),
+            member: watch.member,
+            invoked: watch.opened,
+            returned: watch.responses.last().map(|response| response.at),
+            text: watch.to_string(),
         }
     }
 }
@@ -85,7 +124,11 @@ impl Counterexample {
     /// Adds an operation, unless it is there already.
     pub(crate) fn with(mut self, operation: impl Into<Witness>) -> Counterexample {
         let witness = operation.into();
-        if self.operations.iter().all(|known| known.id != witness.id) {
+        if self
+            .operations
+            .iter()
+            .all(|known| known.text != witness.text)
+        {
             self.operations.push(witness);
         }
         self

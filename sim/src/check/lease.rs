@@ -18,18 +18,29 @@
 //!   all of a lease's keys go in the same revision is judged once more by
 //!   [`super::strict_serializability`], whose model ends a lease whole.
 //!
+//! Where members told of no ends, as in what was recorded of a live cluster, [`by_clients`] judges
+//! what clients were told against each other: that none ended before its promise, and that the dead
+//! stay dead.
+//!
+//! Undetermined when nothing was promised for certain.
+//!
 //! **Not judged**: that questions tell the right number of seconds; keys at compacted revisions.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::holding::{DRIFT_PPM, at_least, promise};
 use super::{Counterexample, KnownOrder, Record, Verdict};
 use crate::history::{
     History, LeaseAnswer, LeaseHistory, LeaseOperation, LeaseOutcome, LeaseRequest, Nanoseconds,
-    Outcome, Put, Removal, Request, display_seconds,
+    Operation, Outcome, Put, Removal, Request, display_seconds, display_short, lease_name,
 };
+
+mod clients;
+
+pub use clients::by_clients;
 
 const GUARANTEE: &str = "leases";
 const SECOND: u64 = 1_000_000_000;
@@ -38,7 +49,8 @@ const SECOND: u64 = 1_000_000_000;
 const UNKNOWN_LASTS: Nanoseconds = 10 * SECOND;
 
 /// What the cluster was like.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bounds {
     /// The most any member's clock is fast or slow, parts per million.
     pub drift_ppm: u32,
@@ -96,7 +108,9 @@ pub fn check(
     let mut removals: BTreeMap<i64, &Removal> = BTreeMap::new();
     for removal in &leases.removals {
         if removals.insert(removal.id, removal).is_some() {
-            return broken(format!("lease {:x} ended twice", removal.id)).into();
+            return broken(format!("lease {} ended twice", lease_name(removal.id)))
+                .because(format!("{removal}, after it had ended before"))
+                .into();
         }
     }
     let judge = Judge {
@@ -115,16 +129,21 @@ pub fn check(
             None => Ok(()),
         });
     match result {
-        Ok(()) => Verdict::Ok(report),
+        Ok(()) => report.verdict(),
         Err(counterexample) => Verdict::Violation(counterexample),
     }
 }
 
 fn broken(summary: String) -> Counterexample {
-    Counterexample {
-        guarantee: GUARANTEE,
-        summary,
-        ..Counterexample::default()
+    Counterexample::new(GUARANTEE, summary)
+}
+
+impl Report {
+    fn verdict(self) -> Verdict<Report> {
+        match self.promises {
+            0 => Verdict::Undetermined("no lease was granted or renewed for certain".to_owned()),
+            _ => Verdict::Ok(self),
+        }
     }
 }
 
@@ -136,27 +155,7 @@ struct Judge<'a> {
 
 type Judged = Result<(), Box<Counterexample>>;
 
-/// The seconds an answer promises, and for which lease.
-fn promise(operation: &LeaseOperation) -> Option<(i64, u64)> {
-    let (id, ttl) = match (&operation.request, &operation.outcome) {
-        (LeaseRequest::Grant { id, .. }, LeaseOutcome::Ok(LeaseAnswer::Granted { ttl })) => {
-            (*id, *ttl)
-        }
-        (LeaseRequest::KeepAlive { id }, LeaseOutcome::Ok(LeaseAnswer::Renewed { ttl })) => {
-            (*id, *ttl)
-        }
-        _ => return None,
-    };
-    Some((id, u64::try_from(ttl).ok().filter(|ttl| *ttl > 0)?))
-}
-
 impl Judge<'_> {
-    /// The least true time in which a member's clock counts `seconds`.
-    fn at_least(&self, seconds: u64) -> u64 {
-        let fast = u128::from(1_000_000 + self.bounds.drift_ppm);
-        (u128::from(seconds * SECOND) * 1_000_000 / fast) as u64
-    }
-
     /// The most true time in which a member's clock counts `seconds`.
     fn at_most(&self, seconds: u64) -> u64 {
         let slow = u128::from(1_000_000u32.saturating_sub(self.bounds.drift_ppm).max(1));
@@ -170,21 +169,26 @@ impl Judge<'_> {
             };
             report.promises += 1;
             report.leases += u64::from(matches!(operation.request, LeaseRequest::Grant { .. }));
-            let until = operation.invoked + self.at_least(ttl);
+            let until = operation.invoked + at_least(ttl, self.bounds.drift_ppm);
             if let Some(removal) = self.removals.get(&id)
                 && removal.expired
                 && removal.at < until
             {
-                let summary = format!(
-                    "lease {id:x} expired at {}, promised until {} at least",
-                    display_seconds(removal.at),
-                    display_seconds(until)
-                );
-                let counterexample = broken(summary).because(format!(
-                    "client {} asked for its {ttl} s at {}, and got them",
-                    operation.client,
-                    display_seconds(operation.invoked)
-                ));
+                let (lease, until) = (lease_name(id), display_seconds(until));
+                let summary = format!("lease {lease} expired before its promise had passed");
+                let counterexample = broken(summary)
+                    .with(operation)
+                    .because(removal.to_string())
+                    .because(format!(
+                        "it was promised until {until} at least: {ttl} s from {}, when they were \
+                         asked for, on the fastest clock ({} ppm)",
+                        display_seconds(operation.invoked),
+                        self.bounds.drift_ppm
+                    ))
+                    .instead(
+                        format!("no end before {until}"),
+                        format!("expired at {}", display_seconds(removal.at)),
+                    );
                 return Err(counterexample.into());
             }
         }
@@ -198,18 +202,24 @@ impl Judge<'_> {
                 continue;
             }
             report.revoked += 1;
-            let asked = self.leases.operations.iter().any(|operation| {
+            let asked = self.leases.operations.iter().filter(|operation| {
                 matches!(operation.request, LeaseRequest::Revoke { id } if id == removal.id)
-                    && !matches!(operation.outcome, LeaseOutcome::Failed(_))
+            });
+            let mut asked_before = asked.clone().filter(|operation| {
+                !matches!(operation.outcome, LeaseOutcome::Failed(_))
                     && operation.invoked <= removal.at
             });
-            if !asked {
-                let summary = format!(
-                    "lease {:x} was revoked at {}, and nobody had asked for it",
-                    removal.id,
-                    display_seconds(removal.at)
-                );
-                return Err(broken(summary).into());
+            if asked_before.next().is_none() {
+                let (lease, at) = (lease_name(removal.id), display_seconds(removal.at));
+                let summary =
+                    format!("lease {lease} was revoked at {at}, and nobody had asked for it");
+                let told = asked.fold(broken(summary), Counterexample::with);
+                let told = self
+                    .grant(removal.id)
+                    .into_iter()
+                    .fold(told, Counterexample::with);
+                let told = told.because(removal.to_string());
+                return Err(told.instead("a request to revoke it before", "none").into());
             }
         }
         Ok(())
@@ -229,11 +239,16 @@ impl Judge<'_> {
                     let gone = self.removals.get(id);
                     let returned = operation.returned.unwrap_or(u64::MAX);
                     if gone.is_none_or(|removal| removal.at > returned) {
+                        let (lease, at) = (lease_name(*id), display_seconds(returned));
                         let summary = format!(
-                            "lease {id:x} was still there at {}, when its revocation was answered",
-                            display_seconds(returned)
+                            "lease {lease} was still there at {at}, when its revocation was answered"
                         );
-                        return Err(broken(summary).into());
+                        let ended = match gone {
+                            Some(removal) => removal.to_string(),
+                            None => "it never ended".to_owned(),
+                        };
+                        let told = broken(summary).with(operation).because(ended.clone());
+                        return Err(told.instead(format!("gone by {at}"), ended).into());
                     }
                     continue;
                 }
@@ -243,13 +258,22 @@ impl Judge<'_> {
                 && alive
                 && operation.invoked > removal.at
             {
+                let (lease, ended) = (lease_name(*id), display_seconds(removal.at));
                 let summary = format!(
-                    "lease {id:x} ended at {}, and client {} was told at {} that it lives",
-                    display_seconds(removal.at),
+                    "lease {lease} ended at {ended}, and client {} was told at {} that it lives",
                     operation.client,
                     display_seconds(operation.returned.unwrap_or(operation.invoked))
                 );
-                return Err(broken(summary).into());
+                let told = broken(summary)
+                    .with(operation)
+                    .because(removal.to_string())
+                    .because(format!(
+                        "the question was put at {}, after that",
+                        display_seconds(operation.invoked)
+                    ));
+                return Err(told
+                    .instead("no such lease", "an answer that it lives")
+                    .into());
             }
         }
         Ok(())
@@ -298,15 +322,45 @@ impl Judge<'_> {
             let allowed = self.at_most(ttl) + 2 * self.bounds.election_timeout + self.bounds.slack;
             if ended - since > allowed {
                 let summary = format!(
-                    "lease {id:x} of {ttl} s was still there at {}, although nothing put its end \
-                     off since {}",
+                    "lease {} of {ttl} s was still there at {}, although nothing put its end off \
+                     since {}",
+                    lease_name(id),
                     display_seconds(ended),
                     display_seconds(since)
                 );
-                return Err(broken(summary).into());
+                let told = broken(summary).with(operation);
+                let told = self
+                    .last_renewal(id)
+                    .into_iter()
+                    .fold(told, Counterexample::with);
+                let told = told.because(format!(
+                    "{ttl} s on the slowest clock ({} ppm), an election timeout twice and {} to \
+                     remove it make {}",
+                    self.bounds.drift_ppm,
+                    display_seconds(self.bounds.slack),
+                    display_seconds(allowed)
+                ));
+                let found = match self.removals.get(&id) {
+                    Some(removal) => removal.to_string(),
+                    None => "it never ended".to_owned(),
+                };
+                let by = display_seconds(since.saturating_add(allowed));
+                return Err(told.instead(format!("gone by {by}"), found).into());
             }
         }
         Ok(())
+    }
+
+    fn grant(&self, id: i64) -> Option<&LeaseOperation> {
+        let mut operations = self.leases.operations.iter();
+        operations.find(|o| matches!(o.request, LeaseRequest::Grant { id: of, .. } if of == id))
+    }
+
+    fn last_renewal(&self, id: i64) -> Option<&LeaseOperation> {
+        let operations = self.leases.operations.iter();
+        operations
+            .filter(|o| matches!(o.request, LeaseRequest::KeepAlive { id: of } if of == id))
+            .max_by_key(|operation| operation.invoked)
     }
 
     fn keys(&self, history: &History, known: &KnownOrder, report: &mut Report) -> Judged {
@@ -331,7 +385,7 @@ impl Judge<'_> {
             report.keys += 1;
             let records = by_key.get(&put.key[..]).map_or(&[][..], Vec::as_slice);
             let next = records.iter().find(|(at, _)| *at > response.revision);
-            self.key(history, put, response.revision, next)?;
+            self.key(history, operation, put, response.revision, next)?;
         }
         Ok(())
     }
@@ -340,11 +394,12 @@ impl Judge<'_> {
     fn key(
         &self,
         history: &History,
+        operation: &Operation,
         put: &Put,
         revision: i64,
         next: Option<&(i64, &Record)>,
     ) -> Judged {
-        let key = String::from_utf8_lossy(&put.key);
+        let (key, lease) = (display_short(&put.key), lease_name(put.lease));
         let removal = self.removals.get(&put.lease);
         let next_at = next.map_or(i64::MAX, |(at, _)| *at);
         if let Some(removal) = removal
@@ -352,10 +407,16 @@ impl Judge<'_> {
             && next_at > removal.revision
         {
             let summary = format!(
-                "key {key} outlived its lease {:x}, which ended at revision {}",
-                put.lease, removal.revision
+                "key {key} outlived its lease {lease}, which ended at revision {}",
+                removal.revision
             );
-            return Err(broken(summary).into());
+            let found = match next {
+                Some((at, _)) => format!("next changed at revision {at}"),
+                None => "still there in the end".to_owned(),
+            };
+            let told = broken(summary).with(operation).because(removal.to_string());
+            let expected = format!("{key} gone at revision {}", removal.revision);
+            return Err(told.instead(expected, found).into());
         }
         let vanished = next.is_some_and(|(_, record)| record.value.is_none());
         if !vanished || removal.is_some_and(|removal| removal.revision == next_at) {
@@ -369,11 +430,18 @@ impl Judge<'_> {
             return Ok(());
         }
         let summary = format!(
-            "key {key} vanished at revision {next_at}: its lease {:x} did not end there, and no \
-             client deleted it",
-            put.lease
+            "key {key} vanished at revision {next_at}: its lease {lease} did not end there, and no \
+             client deleted it"
         );
-        Err(broken(summary).into())
+        let ended = match removal {
+            Some(removal) => removal.to_string(),
+            None => format!("lease {lease} never ended"),
+        };
+        let told = broken(summary).with(operation).because(ended);
+        let expected = format!("{key} as revision {revision} wrote it");
+        Err(told
+            .instead(expected, format!("gone at revision {next_at}"))
+            .into())
     }
 }
 

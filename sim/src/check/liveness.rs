@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Counterexample, Verdict};
 use crate::history::{Nanoseconds, display_seconds};
@@ -10,7 +10,8 @@ use crate::history::{Nanoseconds, display_seconds};
 const GUARANTEE: &str = "liveness";
 
 /// What happened after the last fault was healed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Recovery {
     /// When the last fault was healed.
     pub healed: Nanoseconds,
@@ -24,7 +25,8 @@ pub struct Recovery {
 }
 
 /// When one client was served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Service {
     /// The client.
     pub client: u32,

@@ -14,7 +14,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::known_order::Known;
 use super::{Counterexample, KnownOrder, Record, Verdict};
@@ -28,7 +28,8 @@ const GUARANTEE: &str = "no lost writes";
 const SHOWN_MAX: usize = 3;
 
 /// Power failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PowerLoss {
     /// When.
     pub at: Nanoseconds,
@@ -37,10 +38,11 @@ pub struct PowerLoss {
 }
 
 /// What a durability setting promises about acknowledged writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Promise {
     /// None is ever lost.
+    #[default]
     NeverLost,
     /// A power loss may take any number.
     LostAfterPowerLoss,
@@ -115,6 +117,13 @@ pub fn check(
         .filter(|lost| !promise.allows(lost))
         .collect();
     if broken.is_empty() {
+        let decided = report.present + report.lost.len() as u64;
+        if report.acknowledged > 0 && decided == 0 {
+            return Verdict::Undetermined(format!(
+                "the final store has forgotten all of what {} acknowledged writes wrote",
+                report.acknowledged
+            ));
+        }
         return Verdict::Ok(report);
     }
     let summary = format!("{} acknowledged writes are lost", broken.len());

@@ -5,12 +5,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Counterexample, Verdict};
 
 const GUARANTEE: &str = "membership";
 
 /// What became of a removed member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RemovedMember {
     /// Its number.
     pub member: u32,
@@ -21,7 +24,8 @@ pub struct RemovedMember {
 }
 
 /// What the members that remain say about who the members are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct View {
     /// Who says so.
     pub member: u32,
@@ -57,7 +61,9 @@ pub fn check(removed: &[RemovedMember], views: &[View]) -> Verdict<Settled> {
             "member {} was removed at {} and did not stop",
             zombie.member, zombie.at
         );
-        return Counterexample::new(GUARANTEE, summary).into();
+        return Counterexample::new(GUARANTEE, summary)
+            .instead("a process that ends by itself", "one that goes on")
+            .into();
     }
     let Some(newest) = views.iter().max_by_key(|view| view.index) else {
         return Verdict::Undetermined("no member was asked".to_owned());
@@ -68,14 +74,21 @@ pub fn check(removed: &[RemovedMember], views: &[View]) -> Verdict<Settled> {
                 "member {} lists other voters than its raft counts",
                 view.member
             );
-            return Counterexample::new(GUARANTEE, summary).into();
+            return Counterexample::new(GUARANTEE, summary)
+                .instead(format!("{:x?}", view.voters), format!("{:x?}", view.listed))
+                .into();
         }
         if view.index == newest.index && view.voters != newest.voters {
             let summary = format!(
                 "members {} and {} count different voters at index {}",
                 view.member, newest.member, view.index
             );
-            return Counterexample::new(GUARANTEE, summary).into();
+            return Counterexample::new(GUARANTEE, summary)
+                .instead(
+                    format!("{:x?}", newest.voters),
+                    format!("{:x?}", view.voters),
+                )
+                .into();
         }
     }
     Verdict::Ok(Settled {

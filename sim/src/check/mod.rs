@@ -16,6 +16,7 @@
 //! | [`after_loss`] | what remains after an allowed loss is strictly serializable |
 //! | [`lease`] | no lease ends before its promise or lives much longer, and its keys go with it |
 //! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
+//! | [`election`] | an election has one leader at a time, and all are told of them in one order |
 //! | [`convergence`] | all members hold the same store in the end |
 //! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`auth`] | nothing succeeds without permission, nothing permitted is denied |
@@ -31,6 +32,9 @@ pub mod certificate;
 pub mod convergence;
 mod core;
 mod counterexample;
+pub mod election;
+mod evidence;
+mod holding;
 pub mod known_order;
 pub mod lease;
 pub mod liveness;
@@ -40,11 +44,13 @@ pub mod membership;
 pub mod objects;
 pub mod search;
 pub mod serializable_reads;
+pub mod service;
 mod store;
 pub mod strict_serializability;
 pub mod watch;
 
 pub use counterexample::{Counterexample, Witness};
+pub use evidence::{Evidence, Expected, Insides, Start, Told};
 pub use known_order::{KnownOrder, Record};
 
 /// What a judge says about one guarantee.

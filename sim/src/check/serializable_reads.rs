@@ -5,6 +5,10 @@
 //! outcome could be ordered in several ways, and the order at hand does not agree with the reads,
 //! the judgement is made again with the reads taking part in finding the order.
 //!
+//! Monotonic per member: whatever a member has answered, it does not show less later, unless it began
+//! anew with what its disk held. So a session that stays with a member never goes back. Where nobody
+//! knows when members began anew, this is not judged, and the reads are counted.
+//!
 //! **Not judged**: refusals of serializable reads, and whether an old revision that was read had
 //! been compacted at the member that answered.
 
@@ -15,7 +19,7 @@ use serde::Serialize;
 
 use super::certificate::{Certificate, Step};
 use super::store::{Context, Keys, apply, expire, judge};
-use super::{Counterexample, Options, Verdict, strict_serializability};
+use super::{Counterexample, Options, Start, Verdict, strict_serializability};
 use crate::history::{History, Operation, Outcome, Request, display_seconds};
 
 const GUARANTEE: &str = "serializable reads";
@@ -29,33 +33,127 @@ pub struct Statistics {
     pub stale: u64,
     /// Refused reads, and those of unknown outcome.
     pub not_checked: u64,
+    /// Reads that show no less than what their member had answered before.
+    pub monotonic: u64,
 }
 
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} reads, {} of them stale; ", self.judged, self.stale)?;
+        if self.monotonic > 0 {
+            write!(f, "{} never behind their member; ", self.monotonic)?;
+        }
         write!(f, "not checked: {} without an answer", self.not_checked)
     }
 }
 
-/// Judges the serializable reads of a history whose other operations `certificate` explains.
+/// Judges the serializable reads of a history whose other operations `certificate` explains, where
+/// nobody knows when members began anew.
 pub fn check(
     history: &History,
     certificate: &Certificate,
     options: &Options<'_>,
 ) -> Verdict<Statistics> {
+    check_with_starts(history, certificate, None, options)
+}
+
+/// The same; `starts` tells when members began anew, where that is known.
+pub fn check_with_starts(
+    history: &History,
+    certificate: &Certificate,
+    starts: Option<&[Start]>,
+    options: &Options<'_>,
+) -> Verdict<Statistics> {
+    let monotonic = match starts.map_or(Ok(0), |starts| never_back(history, starts)) {
+        Ok(monotonic) => monotonic,
+        Err(counterexample) => return Verdict::Violation(counterexample),
+    };
+    let with = |statistics| Statistics {
+        monotonic,
+        ..statistics
+    };
     let first = match against(history, certificate) {
-        Ok(statistics) => return Verdict::Ok(statistics),
+        Ok(statistics) => return Verdict::Ok(with(statistics)),
         Err(counterexample) => counterexample,
     };
     match strict_serializability::judge(history, options, true) {
         Verdict::Ok(joint) => match against(history, &joint) {
-            Ok(statistics) => Verdict::Ok(statistics),
+            Ok(statistics) => Verdict::Ok(with(statistics)),
             Err(_) => Verdict::Undetermined("the order found does not stand up".to_owned()),
         },
         Verdict::Violation(_) => Verdict::Violation(first),
         Verdict::Undetermined(reason) => Verdict::Undetermined(reason),
     }
+}
+
+/// That no read shows less than what its member had answered before it was invoked; how many reads
+/// that was judged of.
+fn never_back(history: &History, starts: &[Start]) -> Result<u64, Box<Counterexample>> {
+    let mut by_member: BTreeMap<u32, Vec<(&Operation, i64)>> = BTreeMap::new();
+    for operation in &history.operations {
+        if let (Some(member), Some(response)) = (operation.member, operation.response()) {
+            let answered = by_member.entry(member).or_default();
+            answered.push((operation, response.revision));
+        }
+    }
+    let mut judged = 0;
+    for (member, answered) in by_member {
+        let of_member = starts.iter().filter(|start| start.member == member);
+        let mut begun: Vec<u64> = of_member.map(|start| start.at).collect();
+        begun.sort_unstable();
+        // How often the member had begun by then.
+        let life = |at: u64| begun.partition_point(|begun| *begun <= at);
+        let mut by_end = answered.clone();
+        by_end.sort_by_key(|(operation, _)| operation.returned);
+        let mut by_start = answered;
+        by_start.retain(|(operation, _)| operation.request.is_serializable());
+        by_start.sort_by_key(|(operation, _)| operation.invoked);
+        let mut ended = by_end.into_iter().peekable();
+        // What each life of the member has shown.
+        let mut shown: BTreeMap<usize, (&Operation, i64)> = BTreeMap::new();
+        for (read, revision) in by_start {
+            while let Some((before, at)) =
+                ended.next_if(|(before, _)| before.returned.is_some_and(|at| at < read.invoked))
+            {
+                let most = shown.entry(life(before.invoked)).or_insert((before, at));
+                if most.1 < at {
+                    *most = (before, at);
+                }
+            }
+            // Around a start nobody knows which life answered.
+            if life(read.invoked) != life(read.returned.unwrap_or(u64::MAX)) {
+                continue;
+            }
+            let Some((before, most)) = shown.get(&life(read.invoked)) else {
+                continue;
+            };
+            judged += 1;
+            if revision < *most {
+                let summary = format!(
+                    "operation {} shows revision {revision}, although member {member} had answered \
+                     with {most}",
+                    read.id
+                );
+                let told = Counterexample::new(GUARANTEE, summary)
+                    .with(*before)
+                    .with(read)
+                    .because(format!(
+                        "operation {} returned at {}, before operation {} was called at {}, and the \
+                         member did not begin anew between",
+                        before.id,
+                        display_seconds(before.returned.unwrap_or_default()),
+                        read.id,
+                        display_seconds(read.invoked)
+                    ))
+                    .instead(
+                        format!("revision {most} or later"),
+                        format!("revision {revision}"),
+                    );
+                return Err(told.into());
+            }
+        }
+    }
+    Ok(judged)
 }
 
 fn against(

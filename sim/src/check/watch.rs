@@ -35,6 +35,7 @@ use serde::Serialize;
 use super::{Counterexample, KnownOrder, Record, Verdict};
 use crate::history::{
     History, KeyValue, Nanoseconds, News, Watch, WatchEvent, WatchResponse, display_seconds,
+    display_short as short,
 };
 use evidence::{Epochs, Evidence, Writers};
 
@@ -67,7 +68,9 @@ pub struct Statistics {
     pub compacted: u64,
     /// Watches judged without evidence, because a permitted loss lies within them.
     pub across_losses: u64,
-    /// Revisions shown to a watch of which there is no complete evidence.
+    /// Revisions shown to watches that are judged by evidence.
+    pub revisions: u64,
+    /// Those of them of which there is no complete evidence.
     pub revisions_not_checked: u64,
 }
 
@@ -80,6 +83,7 @@ impl fmt::Display for Statistics {
             progress,
             compacted,
             across_losses,
+            revisions: _,
             revisions_not_checked,
         } = self;
         write!(
@@ -102,7 +106,7 @@ pub fn check(history: &History, options: &Options<'_>) -> Verdict<Statistics> {
     let mut statistics = Statistics::default();
     let mut agreement = Agreement::default();
     let epochs = Epochs::new(history, options);
-    let writers = Writers::new(history);
+    let writers = Writers::new(history, options.losses.is_empty());
     for watch in &history.watches {
         statistics.watches += 1;
         statistics.resumed += u64::from(watch.resumes.is_some());
@@ -119,6 +123,8 @@ pub fn check(history: &History, options: &Options<'_>) -> Verdict<Statistics> {
             shown: None,
             bookmark: 0,
             part: Vec::new(),
+            now: watch.opened,
+            about: Vec::new(),
         };
         let mut judged = watch.responses.iter().try_for_each(|r| judge.response(r));
         if judged.is_ok() && options.settled.is_some_and(|at| watch.opened <= at) {
@@ -133,15 +139,34 @@ pub fn check(history: &History, options: &Options<'_>) -> Verdict<Statistics> {
             return Verdict::Violation(counterexample);
         }
     }
+    if statistics.revisions > 0 && statistics.revisions == statistics.revisions_not_checked {
+        return Verdict::Undetermined(format!(
+            "of none of the {} revisions shown is there complete evidence",
+            statistics.revisions
+        ));
+    }
     Verdict::Ok(statistics)
 }
 
 type Judged = Result<(), Box<Counterexample>>;
 
+/// `put k = x`, or `delete k`.
+fn shown(record: &Record) -> String {
+    match &record.value {
+        Some(value) => format!("put {} = {}", short(&record.key), short(value)),
+        None => format!("delete {}", short(&record.key)),
+    }
+}
+
+#[allow(clippy::boxed_local, reason = "it is made and handed on in its box")]
+fn instead(told: Box<Counterexample>, expected: String, found: String) -> Box<Counterexample> {
+    Box::new(told.instead(expected, found))
+}
+
 /// Judges one watch, response by response.
 struct Judge<'a> {
     watch: &'a Watch,
-    writers: &'a Writers,
+    writers: &'a Writers<'a>,
     /// `None` where a loss lies within the watch.
     evidence: Option<&'a Evidence>,
     statistics: &'a mut Statistics,
@@ -155,15 +180,34 @@ struct Judge<'a> {
     bookmark: i64,
     /// The events of the fragments so far.
     part: Vec<&'a WatchEvent>,
+    /// When the response that is judged came.
+    now: Nanoseconds,
+    /// The revisions that it is judged by, to say who wrote them.
+    about: Vec<i64>,
 }
 
 impl<'a> Judge<'a> {
     fn wrong(&self, guarantee: &str, what: impl fmt::Display) -> Box<Counterexample> {
         let summary = format!("{guarantee}: {what}");
-        Box::new(Counterexample::new(GUARANTEE, summary).because(self.watch.to_string()))
+        let mut told = Counterexample::new(GUARANTEE, summary).with(self.watch);
+        let mut written = self.about.iter();
+        if let Some(writer) = written.find_map(|revision| self.writers.wrote(*revision)) {
+            told = told.with(writer);
+        }
+        told.because(format!(
+            "{} {}",
+            match self.over {
+                true => "the last response came at",
+                false => "the response at issue came at",
+            },
+            display_seconds(self.now)
+        ))
+        .into()
     }
 
     fn response(&mut self, response: &'a WatchResponse) -> Judged {
+        self.now = response.at;
+        self.about.clear();
         let at = display_seconds(response.at);
         if self.over {
             return Err(self.wrong("created first", format!("a response at {at} after the end")));
@@ -243,6 +287,7 @@ impl<'a> Judge<'a> {
     /// What holds for every event, whatever stands around it.
     fn event(&mut self, response: &WatchResponse, event: &WatchEvent) -> Judged {
         let revision = event.revision();
+        self.about = vec![revision];
         if !self.watch.wants(&event.kv.key, event.deleted) {
             return Err(self.wrong("filter", format!("the {event} was not asked for")));
         }
@@ -343,7 +388,12 @@ impl<'a> Judge<'a> {
             };
             if !fits {
                 let what = format!("the {event} does not show what revision {revision} left");
-                return Err(self.wrong("previous value", what));
+                let told = self.wrong("previous value", what);
+                let left = match record {
+                    Some(record) => format!("{} at revision {revision}", shown(record)),
+                    None => format!("no change of {} at revision {revision}", short(key)),
+                };
+                return Err(instead(told, left, previous.to_string()));
             }
         }
         self.version(previous, event)
@@ -356,6 +406,7 @@ impl<'a> Judge<'a> {
         let mut first_in_response = true;
         for event in events {
             let revision = event.revision();
+            self.about = vec![revision];
             if last.is_some_and(|last| revision < last) {
                 let what = format!("the {event} follows revision {}", last.unwrap_or_default());
                 return Err(self.wrong("ordered", what));
@@ -387,7 +438,7 @@ impl<'a> Judge<'a> {
     }
 
     /// That no revision from where the watch stands up to `upto` had anything for it.
-    fn nothing_left_out(&self, upto: i64) -> Judged {
+    fn nothing_left_out(&mut self, upto: i64) -> Judged {
         let (Some(evidence), Some(passed)) = (self.evidence, self.passed) else {
             return Ok(());
         };
@@ -402,12 +453,15 @@ impl<'a> Judge<'a> {
                     None => "resumable",
                     Some(_) => "reliable",
                 };
-                let key = crate::history::display_short(&record.key);
+                let key = short(&record.key);
                 let what = format!(
                     "revision {revision} changed {key} and is not shown, though the watch has \
                      passed it, to {upto} or beyond"
                 );
-                return Err(self.wrong(name, what));
+                let expected = format!("{} at revision {revision}", shown(record));
+                self.about = vec![*revision];
+                let told = self.wrong(name, what);
+                return Err(instead(told, expected, "nothing between".to_owned()));
             }
         }
         Ok(())
@@ -422,34 +476,41 @@ impl<'a> Judge<'a> {
         let Some(evidence) = self.evidence else {
             return Ok(());
         };
+        self.about = vec![revision];
+        self.statistics.revisions += 1;
         let Some(changes) = evidence.revisions.get(&revision).filter(|c| c.complete) else {
             self.statistics.revisions_not_checked += 1;
             return Ok(());
         };
         let mut expected: Vec<Record> = changes.records.clone();
         expected.retain(|record| self.wants(record));
-        let shown = events.iter().map(|event| Record {
+        let found = events.iter().map(|event| Record {
             key: event.kv.key.clone(),
             value: (!event.deleted).then(|| event.kv.value.clone()),
         });
-        let mut shown: Vec<Record> = shown.collect();
+        let mut found: Vec<Record> = found.collect();
         if !changes.ordered {
             expected.sort();
-            shown.sort();
+            found.sort();
         }
-        if expected == shown {
+        if expected == found {
             return events
                 .iter()
                 .try_for_each(|event| self.version(&event.kv, event));
         }
-        let missing = expected.iter().any(|record| !shown.contains(record));
-        let foreign = shown.iter().any(|record| !expected.contains(record));
+        let missing = expected.iter().any(|record| !found.contains(record));
+        let foreign = found.iter().any(|record| !expected.contains(record));
         let (name, what) = match (missing, foreign) {
             (true, false) => ("reliable", "only a part of its changes"),
             (false, false) => ("ordered", "its changes in another order"),
             _ => ("true", "what was not written"),
         };
-        Err(self.wrong(name, format!("revision {revision} is shown with {what}")))
+        let told = self.wrong(name, format!("revision {revision} is shown with {what}"));
+        let list = |records: &[Record]| {
+            let texts: Vec<String> = records.iter().map(shown).collect();
+            texts.join("; ")
+        };
+        Err(instead(told, list(&expected), list(&found)))
     }
 
     fn progress(&mut self, response: &WatchResponse) -> Judged {
@@ -494,10 +555,11 @@ impl<'a> Judge<'a> {
     }
 
     /// That an open watch has seen everything.
-    fn caught_up(&self, epochs: &Epochs) -> Judged {
+    fn caught_up(&mut self, epochs: &Epochs) -> Judged {
         let Some(last) = epochs.last else {
             return Ok(());
         };
+        self.about = vec![last];
         if self.over || self.watch.cancelled.is_some() || self.passed >= Some(last) {
             return Ok(());
         }
@@ -505,7 +567,9 @@ impl<'a> Judge<'a> {
             None => "the watch was never created".to_owned(),
             Some(passed) => format!("the watch stands at revision {passed}, the store at {last}"),
         };
-        Err(self.wrong("caught up", what))
+        let told = self.wrong("caught up", what);
+        let found = format!("revision {}", self.passed.unwrap_or_default());
+        Err(instead(told, format!("revision {last}"), found))
     }
 }
 
@@ -531,8 +595,9 @@ impl<'a> Agreement<'a> {
             if !same {
                 let summary = format!("agreement: the {event} is elsewhere the {other}");
                 let counterexample = Counterexample::new(GUARANTEE, summary)
-                    .because(watch.to_string())
-                    .because(first.to_string());
+                    .with(first)
+                    .with(watch)
+                    .instead(other.kv.to_string(), event.kv.to_string());
                 return Err(Box::new(counterexample));
             }
         }

@@ -245,7 +245,16 @@ pub struct RecordArgs {
     /// How long clients work
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
     pub duration: Duration,
-    /// How many clients
+    /// What clients do
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WORKLOAD,...",
+        value_delimiter = ',',
+        default_value = "kv"
+    )]
+    pub workload: Vec<RecordedWorkload>,
+    /// How many clients of each workload
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), default_value = "8")]
     pub clients: u32,
     /// Operations of all clients together
@@ -266,6 +275,17 @@ pub struct RecordArgs {
     /// What to print
     #[arg(long, value_enum, default_value = "terminal")]
     pub report: HistoryReportFormat,
+}
+
+/// What `record` can have clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RecordedWorkload {
+    /// Read, write, delete, compare and swap, and run transactions
+    Kv,
+    /// Grant leases, hang keys on them, renew, revoke and abandon them
+    Lease,
+    /// Contend for locks and write under them
+    Lock,
 }
 
 /// `list`

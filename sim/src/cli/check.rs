@@ -38,7 +38,7 @@ pub fn show(
     environment: &Environment,
     streams: &mut Streams<'_>,
 ) -> Result<u8, CliError> {
-    let verdict = judged.verdict();
+    let verdict = judged.verdict;
     let text = match report {
         HistoryReportFormat::Terminal => {
             terminal::history(shown, judged, verdict, environment.style)

@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vetcd::host::os::OsHost;
 
-use super::args::RecordArgs;
+use super::args::{RecordArgs, RecordedWorkload};
 use super::{CliError, Engine, Environment, Streams, check};
 use crate::history::History;
 use crate::history::read::{Format, Input};
 use crate::record::{Recipe, RecordError, record as work};
-use crate::scenario::{KvWorkload, Mix};
+use crate::scenario::{KvWorkload, LeaseWorkload, LockWorkload, Mix};
 
 /// Records and judges.
 pub fn record(
@@ -42,12 +43,22 @@ pub fn record(
     check::show(&args.out, &judged, args.report, environment, streams)
 }
 
+/// Seconds: as short as etcd grants them with its usual election timeout.
+const LEASE_TTL: i64 = 2;
+const LOCKS: u32 = 2;
+const HOLD: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Long enough to wait for a lock whose holder has died.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
+
 fn recipe(args: &RecordArgs) -> Recipe {
+    let does = |workload| args.workload.contains(&workload);
     Recipe {
         endpoints: args.endpoints.clone(),
         duration: args.duration,
         seed: args.seed,
-        workload: KvWorkload {
+        timeout: args.timeout,
+        kv: does(RecordedWorkload::Kv).then_some(KvWorkload {
             clients: args.clients,
             rate: args.rate,
             keys: args.keys,
@@ -61,7 +72,21 @@ fn recipe(args: &RecordArgs) -> Recipe {
                 cas: 14,
                 txn: 6,
             },
-        },
+        }),
+        lease: does(RecordedWorkload::Lease).then_some(LeaseWorkload {
+            clients: args.clients,
+            ttl: LEASE_TTL,
+            pause: PAUSE,
+            timeout: args.timeout,
+        }),
+        lock: does(RecordedWorkload::Lock).then_some(LockWorkload {
+            clients: args.clients,
+            locks: LOCKS,
+            ttl: LEASE_TTL,
+            hold: HOLD,
+            pause: PAUSE,
+            timeout: args.timeout.max(LOCK_TIMEOUT),
+        }),
     }
 }
 

@@ -1,15 +1,19 @@
-//! A history as lines of JSON: a header that names the format, then one operation or watch a line,
-//! then what was done about permissions.
+//! A history as lines of JSON: a header that names the format, then one operation a line, then a
+//! line with a name of its own for everything else: `watch`, `auth`, `lease`, `lease_end`,
+//! `observation`, and of a run that was saved `evidence`, `store` and `written`.
 //!
 //! The reader trusts nothing: a line too long, a header of another format, an operation that
 //! contradicts itself or an id used twice is an error that names the line. Blank lines are skipped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthRecord, History, Operation, Outcome, Request, Watch};
+use super::{
+    AuthRecord, History, LeaseOperation, Observation, Operation, Outcome, Removal, Request, Watch,
+};
+use crate::check::{Evidence, KnownOrder, Record};
 
 /// The longest line that is read, in bytes.
 pub const LINE_LENGTH_MAX: u64 = 64 << 20;
@@ -17,30 +21,53 @@ pub const LINE_LENGTH_MAX: u64 = 64 << 20;
 const FORMAT: &str = "vetcd-history";
 const VERSION: u32 = 1;
 
-/// What the line of an [`AuthRecord`] begins with, which no operation's does.
-const AUTH_LINE: &[u8] = b"{\"auth\":";
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AuthLine<R> {
-    auth: R,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: String,
     version: u32,
 }
 
-/// The line of a watch; any other line is an operation's.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WatchLine<W> {
-    watch: W,
+/// A line that is no operation's, by its name.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Watch(Watch),
+    Auth(AuthRecord),
+    Lease(LeaseOperation),
+    LeaseEnd(Removal),
+    Observation(Observation),
+    Evidence(Box<Evidence>),
+    Store(Store),
+    Written(Written),
 }
 
-/// How the line of a watch begins.
-const WATCH: &[u8] = b"{\"watch\"";
+/// How the lines of [`Line`] begin.
+const NAMES: [&str; 8] = [
+    "watch",
+    "auth",
+    "lease",
+    "lease_end",
+    "observation",
+    "evidence",
+    "store",
+    "written",
+];
+
+/// What the members' record of revisions covers.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Store {
+    compacted: i64,
+    revision: i64,
+}
+
+/// One revision of the members' record.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    revision: i64,
+    changes: Vec<Record>,
+}
 
 /// Why a history could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -63,45 +90,80 @@ pub enum HistoryError {
     },
 }
 
+/// Writes values as lines.
+struct Writer<W> {
+    out: W,
+    line: usize,
+    text: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    fn line(&mut self, value: &impl Serialize) -> Result<(), HistoryError> {
+        self.line += 1;
+        let line = self.line;
+        let failed = |source| HistoryError::Io { line, source };
+        self.text.clear();
+        serde_json::to_writer(&mut self.text, value).map_err(|e| failed(e.into()))?;
+        self.text.push(b'\n');
+        self.out.write_all(&self.text).map_err(failed)
+    }
+
+    fn named(&mut self, name: &str, value: &impl Serialize) -> Result<(), HistoryError> {
+        self.line(&BTreeMap::from([(name, value)]))
+    }
+}
+
 impl History {
     /// Writes the history, header first.
     ///
     /// # Errors
     /// When `out` refuses.
-    pub fn write(&self, mut out: impl Write) -> Result<(), HistoryError> {
-        let failed = |line| move |source| HistoryError::Io { line, source };
-        let header = Header {
+    pub fn write(&self, out: impl Write) -> Result<(), HistoryError> {
+        let mut out = Writer {
+            out,
+            line: 0,
+            text: Vec::new(),
+        };
+        out.line(&Header {
             format: FORMAT.to_owned(),
             version: VERSION,
-        };
-        let mut text = serde_json::to_vec(&header).map_err(|e| failed(1)(e.into()))?;
-        for (line, operation) in (2..).zip(&self.operations) {
-            text.push(b'\n');
-            out.write_all(&text).map_err(failed(line - 1))?;
-            text.clear();
-            serde_json::to_writer(&mut text, operation).map_err(|e| failed(line)(e.into()))?;
+        })?;
+        let leases = &self.leases;
+        self.operations.iter().try_for_each(|o| out.line(o))?;
+        self.watches
+            .iter()
+            .try_for_each(|w| out.named("watch", w))?;
+        self.auth.iter().try_for_each(|a| out.named("auth", a))?;
+        let mut operations = leases.operations.iter();
+        operations.try_for_each(|o| out.named("lease", o))?;
+        let mut removals = leases.removals.iter();
+        removals.try_for_each(|r| out.named("lease_end", r))?;
+        let mut observations = leases.observations.iter();
+        observations.try_for_each(|o| out.named("observation", o))?;
+        if let Some(evidence) = &self.evidence {
+            out.named("evidence", evidence)?;
+            if let Some(known) = &evidence.known_order {
+                let KnownOrder {
+                    compacted,
+                    revision,
+                    ..
+                } = *known;
+                out.named(
+                    "store",
+                    &Store {
+                        compacted,
+                        revision,
+                    },
+                )?;
+                for (revision, changes) in &known.records {
+                    let (revision, changes) = (*revision, changes.clone());
+                    out.named("written", &Written { revision, changes })?;
+                }
+            }
         }
-        for (line, watch) in (self.operations.len() + 2..).zip(&self.watches) {
-            text.push(b'\n');
-            out.write_all(&text).map_err(failed(line - 1))?;
-            text.clear();
-            let written = serde_json::to_writer(&mut text, &WatchLine { watch });
-            written.map_err(|e| failed(line)(e.into()))?;
-        }
-        let first = self.operations.len() + self.watches.len() + 2;
-        for (line, auth) in (first..).zip(&self.auth) {
-            text.push(b'\n');
-            out.write_all(&text).map_err(failed(line - 1))?;
-            text.clear();
-            serde_json::to_writer(&mut text, &AuthLine { auth })
-                .map_err(|e| failed(line)(e.into()))?;
-        }
-        text.push(b'\n');
-        out.write_all(&text)
-            .and_then(|()| out.flush())
-            .map_err(failed(
-                self.operations.len() + self.watches.len() + self.auth.len() + 1,
-            ))
+        let line = out.line;
+        let flushed = out.out.flush();
+        flushed.map_err(|source| HistoryError::Io { line, source })
     }
 
     /// Reads what [`History::write`] wrote.
@@ -109,10 +171,7 @@ impl History {
     /// # Errors
     /// Names the first line that is wrong, and how.
     pub fn read(mut input: impl BufRead) -> Result<History, HistoryError> {
-        let mut operations = Vec::new();
-        let mut watches = Vec::new();
-        let mut auth = Vec::new();
-        let (mut ids, mut watch_ids) = (BTreeSet::new(), BTreeSet::new());
+        let mut reader = Reader::default();
         let mut headed = false;
         let mut text = Vec::new();
         for line in 1.. {
@@ -131,44 +190,19 @@ impl History {
             if text.trim_ascii().is_empty() {
                 continue;
             }
-            if !headed {
-                let header: Header = serde_json::from_slice(&text)
-                    .map_err(|e| wrong(format!("not the header of a history: {e}")))?;
-                if header.format != FORMAT || header.version != VERSION {
-                    let found = format!("\"{}\" version {}", header.format, header.version);
-                    return Err(wrong(format!(
-                        "\"{FORMAT}\" version {VERSION} expected, not {found}"
-                    )));
-                }
-                headed = true;
+            if headed {
+                reader.line(&text).map_err(wrong)?;
                 continue;
             }
-            if text.trim_ascii_start().starts_with(WATCH) {
-                let WatchLine { watch } = serde_json::from_slice::<WatchLine<Watch>>(&text)
-                    .map_err(|e| wrong(e.to_string()))?;
-                watch.check().map_err(wrong)?;
-                if !watch_ids.insert(watch.id) {
-                    return Err(wrong(format!("a second watch with id {}", watch.id)));
-                }
-                watches.push(watch);
-                continue;
-            }
-            if text.trim_ascii_start().starts_with(AUTH_LINE) {
-                let line: AuthLine<AuthRecord> =
-                    serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-                auth.push(line.auth);
-                continue;
-            }
-            let operation: Operation =
-                serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-            operation.check().map_err(wrong)?;
-            if !ids.insert(operation.id) {
+            let header: Header = serde_json::from_slice(&text)
+                .map_err(|e| wrong(format!("not the header of a history: {e}")))?;
+            if header.format != FORMAT || header.version != VERSION {
+                let found = format!("\"{}\" version {}", header.format, header.version);
                 return Err(wrong(format!(
-                    "a second operation with id {}",
-                    operation.id
+                    "\"{FORMAT}\" version {VERSION} expected, not {found}"
                 )));
             }
-            operations.push(operation);
+            headed = true;
         }
         if !headed {
             return Err(HistoryError::Line {
@@ -176,11 +210,90 @@ impl History {
                 problem: "no header: empty".to_owned(),
             });
         }
-        Ok(History {
-            operations,
-            watches,
-            auth,
-        })
+        Ok(reader.history)
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reader {
+    history: History,
+    /// The IDs of operations, watches, lease operations and observations.
+    ids: [BTreeSet<u64>; 4],
+}
+
+/// The name of a line that has one.
+fn name_of(text: &[u8]) -> Option<&'static str> {
+    let inside = text.trim_ascii_start().strip_prefix(b"{")?;
+    let quoted = inside.trim_ascii_start().strip_prefix(b"\"")?;
+    let end = quoted.iter().position(|byte| *byte == b'"')?;
+    NAMES
+        .into_iter()
+        .find(|name| name.as_bytes() == &quoted[..end])
+}
+
+impl Reader {
+    fn once(&mut self, kind: usize, what: &str, id: u64) -> Result<(), String> {
+        match self.ids[kind].insert(id) {
+            true => Ok(()),
+            false => Err(format!("a second {what} with id {id}")),
+        }
+    }
+
+    fn line(&mut self, text: &[u8]) -> Result<(), String> {
+        if name_of(text).is_none() {
+            let operation: Operation = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+            operation.check()?;
+            self.once(0, "operation", operation.id)?;
+            self.history.operations.push(operation);
+            return Ok(());
+        }
+        match serde_json::from_slice(text).map_err(|e| e.to_string())? {
+            Line::Watch(watch) => {
+                watch.check()?;
+                self.once(1, "watch", watch.id)?;
+                self.history.watches.push(watch);
+            }
+            Line::Auth(record) => self.history.auth.push(record),
+            Line::Lease(operation) => {
+                operation.check()?;
+                self.once(2, "lease operation", operation.id)?;
+                self.history.leases.operations.push(operation);
+            }
+            Line::LeaseEnd(removal) => self.history.leases.removals.push(removal),
+            Line::Observation(observation) => {
+                observation.check()?;
+                self.once(3, "observation", observation.id)?;
+                self.history.leases.observations.push(observation);
+            }
+            Line::Evidence(evidence) => match &mut self.history.evidence {
+                None => self.history.evidence = Some(evidence),
+                Some(_) => return Err("evidence for the second time".to_owned()),
+            },
+            Line::Store(Store {
+                compacted,
+                revision,
+            }) => {
+                let known = self.known_order();
+                (known.compacted, known.revision) = (compacted, revision);
+            }
+            Line::Written(Written { revision, changes }) => {
+                if self
+                    .known_order()
+                    .records
+                    .insert(revision, changes)
+                    .is_some()
+                {
+                    return Err(format!("revision {revision} for the second time"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn known_order(&mut self) -> &mut KnownOrder {
+        let evidence = self.history.evidence.get_or_insert_default();
+        evidence.known_order.get_or_insert_default()
     }
 }
 
@@ -192,6 +305,15 @@ impl History {
     pub fn check(&self) -> Result<(), String> {
         self.operations.iter().try_for_each(Operation::check)?;
         self.watches.iter().try_for_each(Watch::check)?;
+        let leases = &self.leases;
+        leases
+            .operations
+            .iter()
+            .try_for_each(LeaseOperation::check)?;
+        leases
+            .observations
+            .iter()
+            .try_for_each(Observation::check)?;
         let mut ids: Vec<u64> = self
             .operations
             .iter()

@@ -15,6 +15,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::check::Evidence;
+
 mod auth;
 mod display;
 mod lease;
@@ -26,7 +28,11 @@ mod watch;
 
 pub use auth::{AuthAction, AuthOutcome, AuthRecord, Keys, Need, needs};
 pub(crate) use display::{seconds as display_seconds, short as display_short};
-pub use lease::{LeaseAnswer, LeaseHistory, LeaseOperation, LeaseOutcome, LeaseRequest, Removal};
+pub(crate) use lease::lease_name;
+pub use lease::{
+    Leader, LeaseAnswer, LeaseHistory, LeaseOperation, LeaseOutcome, LeaseRequest, Observation,
+    Removal,
+};
 pub use lines::HistoryError;
 pub use watch::{News, Watch, WatchEvent, WatchResponse};
 
@@ -42,6 +48,10 @@ pub struct History {
     pub watches: Vec<Watch>,
     /// What was done about permissions, in the order in which it began.
     pub auth: Vec<AuthRecord>,
+    /// What clients saw of leases, locks and elections.
+    pub leases: LeaseHistory,
+    /// What is known besides, of a run that was saved.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// One request of one client, and what came of it.

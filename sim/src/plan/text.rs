@@ -146,6 +146,15 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("pause", quote(format_duration(lock.pause)));
             out.key("timeout", quote(format_duration(lock.timeout)));
         }
+        Workload::Election(election) => {
+            out.key("clients", election.clients);
+            out.key("observers", election.observers);
+            out.key("elections", election.elections);
+            out.key("ttl", election.ttl);
+            out.key("hold", quote(format_duration(election.hold)));
+            out.key("pause", quote(format_duration(election.pause)));
+            out.key("timeout", quote(format_duration(election.timeout)));
+        }
         Workload::Watch(watch) => {
             out.key("clients", watch.clients);
             out.key("watches", watch.watches);

@@ -64,7 +64,6 @@ struct HistoryReport<'a> {
     format: &'static str,
     version: u32,
     history: &'a str,
-    verdict: Verdict,
     exit_code: u8,
     #[serde(flatten)]
     judged: &'a JudgedHistory,
@@ -72,13 +71,11 @@ struct HistoryReport<'a> {
 
 /// What is said about a history that was recorded elsewhere.
 pub fn history(shown: &str, judged: &JudgedHistory) -> String {
-    let verdict = judged.verdict();
     pretty(&HistoryReport {
         format: "vetcd-sim check",
         version: VERSION,
         history: shown,
-        verdict,
-        exit_code: verdict.exit_code(),
+        exit_code: judged.verdict.exit_code(),
         judged,
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::service::Outages;
 use crate::plan::Plan;
 
 /// How a run ended. Each has the exit code of the command that ran it.
@@ -139,6 +140,9 @@ pub struct RunResult {
     /// when there was no fault.
     #[serde(rename = "recovery-time-ns", with = "optional_nanoseconds")]
     pub recovery_time: Option<Duration>,
+    /// When no request succeeded.
+    #[serde(default)]
+    pub outages: Outages,
     /// Elections won.
     pub elections: u32,
     /// Who became leader when.
@@ -306,20 +310,14 @@ pub struct JudgedHistory {
     pub operations: Operations,
     /// What was left out of it or assumed, one sentence each.
     pub notes: Vec<String>,
+    /// When no request succeeded.
+    pub outages: Outages,
     /// What each check says.
     pub checks: Vec<CheckResult>,
-}
-
-impl JudgedHistory {
     /// What all checks say together.
-    pub fn verdict(&self) -> Verdict {
-        let verdicts = self.checks.iter().map(|check| match check.verdict {
-            CheckVerdict::Fail => Verdict::SafetyViolation,
-            CheckVerdict::Undetermined => Verdict::Undetermined,
-            CheckVerdict::Pass | CheckVerdict::Skipped => Verdict::Pass,
-        });
-        verdicts.max().unwrap_or(Verdict::Undetermined)
-    }
+    pub verdict: Verdict,
+    /// Why, in one sentence; empty for a plain pass.
+    pub reason: String,
 }
 
 impl RunResult {
@@ -346,6 +344,7 @@ impl RunResult {
             throughput_per_second: 0.0,
             syncs: Syncs::default(),
             recovery_time: None,
+            outages: Outages::default(),
             elections: 0,
             leaders: Vec::new(),
             lost_writes: LostWritesFound::default(),

@@ -6,6 +6,7 @@ use super::result::{
     CheckResult, CheckVerdict, FiredFault, JudgedHistory, LatencySummary, RunResult, Verdict,
 };
 use super::style::{Style, Tone, counted, moment, rounded, significant, thousands};
+use crate::check::service::Outages;
 
 /// The most timeline lines shown; the rest is in `result.json`.
 const TIMELINE_MAX: usize = 40;
@@ -147,10 +148,31 @@ fn numbers(result: &RunResult, style: Style) -> String {
         let text = format!("{} after the last fault", rounded(recovery));
         out += &style.line(Tone::Name, "Recovery", &text);
     }
+    out += &outages(&result.outages, style);
     if !result.reached.is_empty() {
         out += &style.line(Tone::Name, "Reached", &result.reached.join(", "));
     }
     out
+}
+
+/// For how long nobody was served.
+fn outages(outages: &Outages, style: Style) -> String {
+    let Some(longest) = outages.longest else {
+        return String::new();
+    };
+    let mut text = format!(
+        "longest without any {} from {}",
+        rounded(Duration::from_nanos(longest.length())),
+        moment(Duration::from_nanos(longest.from_ns))
+    );
+    if outages.count > 0 {
+        text += &format!(
+            " · {} of a second or more, {} in all",
+            counted(outages.count, "window"),
+            rounded(Duration::from_nanos(outages.total_ns))
+        );
+    }
+    style.line(Tone::Name, "Service", &text)
 }
 
 /// What is said about a history recorded elsewhere.
@@ -166,6 +188,7 @@ pub fn history(shown: &str, judged: &JudgedHistory, verdict: Verdict, style: Sty
     for note in &judged.notes {
         out += &style.line(Tone::Dim, "", note);
     }
+    out += &outages(&judged.outages, style);
     out += &checks(&judged.checks, style);
     let (tone, word) = word_of(verdict);
     out + &style.line(tone, word, verdict.doc())

@@ -14,14 +14,15 @@ use crate::check::{KnownOrder, Record};
 use crate::cluster::{Cluster, member_config, spares};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
-use crate::history::{LeaseHistory, News, Operation, Outcome};
+use crate::history::{News, Operation, Outcome};
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::report::FiredFault;
 use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
 use crate::workload::{
-    AuthWorld, Recorder, auth_administrator, auth_user, compact, kv, lease, lock, membership, watch,
+    AuthWorld, Recorder, auth_administrator, auth_user, candidate, compact, kv, lease, lock,
+    membership, observer, watch,
 };
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
@@ -116,14 +117,15 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     for (client, _) in watchers {
         world.crash(client);
     }
+    // What leases did meanwhile is applied everywhere before members are compared.
+    if facts.recovery.converged_ns.is_some() {
+        facts.recovery.converged_ns = converge(&world, &cluster).await;
+    }
     audit(&cluster, &mut facts);
 
     facts.ended_ns = world.now_ns();
-    facts.leases = LeaseHistory {
-        operations: recorder.take_lease_operations(),
-        removals: observer.removals(),
-    };
     facts.history = recorder.take_history();
+    facts.history.leases.removals = observer.removals();
     facts.misfits = recorder.misfits();
     facts.timeline = observer.timeline();
     facts.campaigns = observer.elections();
@@ -236,6 +238,14 @@ fn start_clients(
                     }
                     (Workload::Lock(workload), Some(session)) => {
                         Box::pin(lock(host, workload, number, random, client, session))
+                    }
+                    (Workload::Election(workload), Some(session))
+                        if position < workload.clients =>
+                    {
+                        Box::pin(candidate(host, workload, number, random, client, session))
+                    }
+                    (Workload::Election(workload), Some(session)) => {
+                        Box::pin(observer(host, workload, random, client, session))
                     }
                     (Workload::Watch(workload), Some(session)) => {
                         Box::pin(watch(host, workload, position, random, client, session))
@@ -443,14 +453,19 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
         let published = server.serializable();
         let state = &published.state;
         let hash = vetcd::server::state_hash(&published);
+        let mut voters = published.conf_state.voters.clone();
+        voters.sort_unstable();
+        let mut learners = published.conf_state.learners.clone();
+        learners.sort_unstable();
         facts.members.push(MemberState {
             member: number,
+            index: published.index,
+            voters: voters.clone(),
+            learners,
             revision: state.revision(),
             compact_revision: state.compact_revision(),
             hash,
         });
-        let mut voters = published.conf_state.voters.clone();
-        voters.sort_unstable();
         facts.views.push(View {
             member: number,
             index: published.index,

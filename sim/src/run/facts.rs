@@ -5,7 +5,7 @@ use crate::check::convergence::MemberState;
 use crate::check::membership::View;
 use crate::cluster::{Ended, Removal};
 use crate::fault::PowerCut;
-use crate::history::{History, LeaseHistory};
+use crate::history::History;
 use crate::observe::{Breach, Happening};
 use crate::report::FiredFault;
 
@@ -38,10 +38,8 @@ pub struct Recovery {
 /// Everything there is to judge.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// What clients saw.
+    /// What clients saw, and what members told of the ends of leases.
     pub history: History,
-    /// What clients saw of leases and locks, and what members told of them.
-    pub leases: LeaseHistory,
     /// Answers that did not fit their requests.
     pub misfits: Vec<String>,
     /// What members said about their insides.

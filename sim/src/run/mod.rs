@@ -52,7 +52,7 @@ impl Judge for HistoryJudge {
         model: Option<Model>,
     ) -> Result<JudgedHistory, String> {
         let recording = read(input, format, model).map_err(|error| error.to_string())?;
-        Ok(judge::judge_recording(&recording))
+        Ok(judge::judge_recording(recording))
     }
 }
 

@@ -194,6 +194,8 @@ pub enum Workload {
     Lease(LeaseWorkload),
     /// Contention for locks.
     Lock(LockWorkload),
+    /// Candidates and observers of elections.
+    Election(ElectionWorkload),
     /// Watches of the keys that `kv` writes.
     Watch(WatchWorkload),
     /// Changes of the members.
@@ -210,6 +212,7 @@ impl Workload {
             Workload::Compact(_) => "compact",
             Workload::Lease(_) => "lease",
             Workload::Lock(_) => "lock",
+            Workload::Election(_) => "election",
             Workload::Watch(_) => "watch",
             Workload::Membership(_) => "membership",
             Workload::Auth(_) => "auth",
@@ -223,6 +226,7 @@ impl Workload {
             Workload::Compact(_) | Workload::Membership(_) => 1,
             Workload::Lease(workload) => workload.clients,
             Workload::Lock(workload) => workload.clients,
+            Workload::Election(workload) => workload.clients + workload.observers,
             Workload::Watch(workload) => workload.clients,
             // The first is the administrator.
             Workload::Auth(workload) => workload.clients + 1,
@@ -236,6 +240,7 @@ impl Workload {
             Workload::Compact(workload) => workload.timeout,
             Workload::Lease(workload) => workload.timeout,
             Workload::Lock(workload) => workload.timeout,
+            Workload::Election(workload) => workload.timeout,
             Workload::Watch(workload) => workload.timeout,
             Workload::Membership(workload) => workload.timeout,
             Workload::Auth(workload) => workload.timeout,
@@ -352,6 +357,25 @@ pub struct LockWorkload {
     /// The mean time between two turns of a client.
     pub pause: Duration,
     /// When a client gives up on an operation, waiting for a lock included.
+    pub timeout: Duration,
+}
+
+/// Clients that run for offices, and others that are told who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectionWorkload {
+    /// How many candidates.
+    pub clients: u32,
+    /// How many observers.
+    pub observers: u32,
+    /// How many elections they share.
+    pub elections: u32,
+    /// The TTL of a candidate's lease, seconds.
+    pub ttl: i64,
+    /// About how long a leader leads.
+    pub hold: Duration,
+    /// The mean time between two campaigns of a client.
+    pub pause: Duration,
+    /// When a client gives up on an operation, waiting to be elected included.
     pub timeout: Duration,
 }
 

@@ -272,6 +272,10 @@ pub const EVENTS: &[Choice] = &[
     ),
     choice("lease-expired", "a lease's time was up and it was removed"),
     choice("lock-lost", "the holder of a lock lost it with its lease"),
+    choice(
+        "lead-lost",
+        "an elected leader lost the lead with its lease",
+    ),
     choice("member-promoted", "a member that had joined became a voter"),
     choice("member-removed", "a member learned that it was removed"),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
@@ -474,6 +478,10 @@ const WORKLOAD_KIND: &[Choice] = &[
         "clients that contend for locks and write under them",
     ),
     choice(
+        "election",
+        "candidates that campaign, lead and resign, and observers of who leads",
+    ),
+    choice(
         "watch",
         "clients that watch the keys of `kv` and resume after every failure",
     ),
@@ -628,6 +636,47 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Duration,
                 "6s",
                 "A client gives up on an operation, and on waiting for a lock, after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "election",
+        doc: "Candidates that campaign through the Election service and say this and that while \
+              they lead. Some die in office, some oversleep their lease. Observers are told who \
+              leads, and ask now and then.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key("clients", CLIENTS, "6", "How many candidates."),
+            key(
+                "observers",
+                Kind::Count { min: 0, max: 1024 },
+                "3",
+                "How many observers, each with one stream at a time.",
+            ),
+            key(
+                "elections",
+                Kind::Count { min: 1, max: 1024 },
+                "2",
+                "How many elections they share.",
+            ),
+            key("ttl", TTL, "4", "TTL of a candidate's lease, seconds."),
+            key(
+                "hold",
+                Kind::Duration,
+                "300ms",
+                "About how long a leader leads.",
+            ),
+            key(
+                "pause",
+                Kind::Duration,
+                "200ms",
+                "Mean time between two campaigns of a client.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "6s",
+                "A client gives up on an operation, and on waiting to be elected, after this.",
             ),
         ]],
     },

@@ -7,9 +7,9 @@ use super::read_fault::table_of;
 use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
-    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, Expect, KvWorkload, LeaseWorkload,
-    LockWorkload, LostWrites, MembershipWorkload, Mix, Network, PowerLoss, ServerFlags, Time,
-    Unsynced, WatchWorkload, Workload,
+    AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, ElectionWorkload, Expect,
+    KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network,
+    PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -253,6 +253,15 @@ pub fn workload<'a>(
         "lock" => Workload::Lock(LockWorkload {
             clients: small(fields.count("clients")?),
             locks: small(fields.count("locks")?),
+            ttl: i64::from(small(fields.count("ttl")?)),
+            hold: fields.duration("hold")?,
+            pause: fields.duration("pause")?,
+            timeout,
+        }),
+        "election" => Workload::Election(ElectionWorkload {
+            clients: small(fields.count("clients")?),
+            observers: small(fields.count("observers")?),
+            elections: small(fields.count("elections")?),
             ttl: i64::from(small(fields.count("ttl")?)),
             hold: fields.duration("hold")?,
             pause: fields.duration("pause")?,

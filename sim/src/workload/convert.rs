@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::api::proto::mvccpb;
+use vetcd::api::proto::v3electionpb as pb_election;
 use vetcd::api::proto::v3lockpb;
 use vetcd::client::{CallError, Client, FailureClass as ClientFailure};
 
 use crate::history::{
-    Body, Compare, Delete, DeleteBody, Failure, FailureClass, KeyValue, LeaseAnswer, LeaseOutcome,
-    LeaseRequest, Operand, Outcome, Put, PutBody, Range, RangeBody, Relation, Request, Response,
-    Txn, TxnBody,
+    Body, Compare, Delete, DeleteBody, Failure, FailureClass, KeyValue, Leader, LeaseAnswer,
+    LeaseOutcome, LeaseRequest, Operand, Outcome, Put, PutBody, Range, RangeBody, Relation,
+    Request, Response, Txn, TxnBody, lease_name,
 };
 
 /// A response that does not answer its request: the server is broken, and the run must fail.
@@ -222,7 +223,70 @@ pub async fn send_lease(
             client.unlock(request).await?;
             Ok(LeaseAnswer::Unlocked)
         }
+        LeaseRequest::Campaign { name, lease, value } => {
+            let request = pb_election::CampaignRequest {
+                name: name.clone(),
+                lease: *lease,
+                value: value.clone(),
+            };
+            let leader = client.campaign(request).await?.leader.unwrap_or_default();
+            Ok(LeaseAnswer::Elected {
+                key: owned(leader.key),
+                created: leader.rev,
+            })
+        }
+        LeaseRequest::Proclaim {
+            key,
+            created,
+            value,
+        } => {
+            let request = pb_election::ProclaimRequest {
+                leader: leader_key(key, *created),
+                value: value.clone(),
+            };
+            client.proclaim(request).await?;
+            Ok(LeaseAnswer::Proclaimed)
+        }
+        LeaseRequest::Resign { key, created } => {
+            let request = pb_election::ResignRequest {
+                leader: leader_key(key, *created),
+            };
+            client.resign(request).await?;
+            Ok(LeaseAnswer::Resigned)
+        }
+        LeaseRequest::Leader { name } => {
+            let request = pb_election::LeaderRequest { name: name.clone() };
+            Ok(LeaseAnswer::Leads(leader(client.leader(request).await?)))
+        }
     }
+}
+
+/// What a history remembers of who leads.
+pub fn leader(response: pb_election::LeaderResponse) -> Leader {
+    let kv = response.kv.unwrap_or_default();
+    Leader {
+        key: owned(kv.key),
+        value: owned(kv.value),
+        created: kv.create_revision,
+        modified: kv.mod_revision,
+    }
+}
+
+fn leader_key(key: &Bytes, created: i64) -> Option<pb_election::LeaderKey> {
+    let name = key.rsplitn(2, |byte| *byte == b'/').nth(1);
+    Some(pb_election::LeaderKey {
+        name: Bytes::copy_from_slice(name.unwrap_or_default()),
+        key: key.clone(),
+        rev: created,
+        lease: lease_in(key),
+    })
+}
+
+/// The lease that the key of a lock or a candidate ends in; 0 when it ends in none.
+pub fn lease_in(key: &Bytes) -> i64 {
+    let last = key.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let text = std::str::from_utf8(last).unwrap_or_default();
+    i64::from_str_radix(text, 16).unwrap_or_default()
 }
 
 /// What a failed call about a lease or a lock means.
@@ -234,39 +298,63 @@ pub fn lease_failed(error: &CallError) -> LeaseOutcome {
     }
 }
 
-/// What a request about a lock may do to keys: put the lock's key if it is not there; take it away
-/// again, when the client goes or gives the lock back. The ends of leases are not among it: the
-/// judges know that they may come at any time.
+/// What a request about a lock or an election may do to keys: put the client's key if it is not
+/// there; take it away again, when the client goes or gives back what it holds; say something else
+/// under it. The ends of leases are not among it: the judges know that they may come at any time.
 pub fn effects_on_keys(request: &LeaseRequest) -> Vec<Request> {
+    let delete = |key: Bytes| {
+        Request::Delete(Delete {
+            key,
+            ..Default::default()
+        })
+    };
+    let only_if_created = |key: &Bytes, created: i64, then: Request| {
+        Request::Txn(Txn {
+            compare: vec![Compare {
+                key: key.clone(),
+                range_end: Bytes::new(),
+                relation: Relation::Equal,
+                operand: Operand::CreateRevision(created),
+            }],
+            then: vec![then],
+            otherwise: Vec::new(),
+        })
+    };
+    let put = |key: &Bytes, value: &Bytes, lease: i64| {
+        Request::Put(Put {
+            key: key.clone(),
+            value: value.clone(),
+            lease,
+            ..Default::default()
+        })
+    };
+    let session_key = |name: &Bytes, lease: i64| {
+        Bytes::from([name, &b"/"[..], lease_name(lease).as_bytes()].concat())
+    };
     match request {
         LeaseRequest::Lock { name, lease } => {
-            let sign = if *lease < 0 { "-" } else { "" };
-            let session = format!("/{sign}{:x}", lease.unsigned_abs());
-            let key = Bytes::from([&name[..], session.as_bytes()].concat());
-            let create = Request::Txn(Txn {
-                compare: vec![Compare {
-                    key: key.clone(),
-                    range_end: Bytes::new(),
-                    relation: Relation::Equal,
-                    operand: Operand::CreateRevision(0),
-                }],
-                then: vec![Request::Put(Put {
-                    key: key.clone(),
-                    lease: *lease,
-                    ..Default::default()
-                })],
-                otherwise: Vec::new(),
-            });
-            let leave = Request::Delete(Delete {
-                key,
-                ..Default::default()
-            });
-            vec![create, leave]
+            let key = session_key(name, *lease);
+            let create = only_if_created(&key, 0, put(&key, &Bytes::new(), *lease));
+            vec![create, delete(key)]
         }
-        LeaseRequest::Unlock { key } => vec![Request::Delete(Delete {
-            key: key.clone(),
-            ..Default::default()
-        })],
+        LeaseRequest::Campaign { name, lease, value } => {
+            let key = session_key(name, *lease);
+            let create = only_if_created(&key, 0, put(&key, value, *lease));
+            vec![create, delete(key)]
+        }
+        LeaseRequest::Unlock { key } => vec![delete(key.clone())],
+        LeaseRequest::Proclaim {
+            key,
+            created,
+            value,
+        } => vec![only_if_created(
+            key,
+            *created,
+            put(key, value, lease_in(key)),
+        )],
+        LeaseRequest::Resign { key, created } => {
+            vec![only_if_created(key, *created, delete(key.clone()))]
+        }
         _ => Vec::new(),
     }
 }

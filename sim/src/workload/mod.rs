@@ -7,6 +7,7 @@
 mod auth;
 mod compact;
 mod convert;
+mod election;
 mod kv;
 mod lease;
 mod lock;
@@ -18,6 +19,7 @@ mod watch;
 pub use auth::{AuthWorld, auth_administrator, auth_user};
 pub use compact::compact;
 pub use convert::{key_value, range_body};
+pub use election::{candidate, observer};
 pub use kv::kv;
 pub use lease::lease;
 pub use lock::lock;

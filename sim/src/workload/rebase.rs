@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 
-use crate::history::{Body, Compare, KeyValue, Operand, Outcome, Request};
+use crate::history::{
+    Body, Compare, KeyValue, LeaseAnswer, LeaseOutcome, LeaseRequest, Operand, Outcome, Request,
+};
 
 /// Translates requests to the live store, and its answers back.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +110,54 @@ impl Rebase {
         outcome
     }
 
+    /// The request about a lease, a lock or an election that the live store is sent. Leases have no
+    /// corner of their own: their IDs are the same on both sides.
+    pub fn lease_request(&self, request: &LeaseRequest) -> LeaseRequest {
+        let mut request = request.clone();
+        match &mut request {
+            LeaseRequest::Grant { .. }
+            | LeaseRequest::Revoke { .. }
+            | LeaseRequest::KeepAlive { .. }
+            | LeaseRequest::TimeToLive { .. } => {}
+            LeaseRequest::Lock { name, .. }
+            | LeaseRequest::Campaign { name, .. }
+            | LeaseRequest::Leader { name } => *name = self.key(name),
+            LeaseRequest::Unlock { key } => *key = self.key(key),
+            LeaseRequest::Proclaim { key, created, .. } | LeaseRequest::Resign { key, created } => {
+                *key = self.key(key);
+                *created = self.revision(*created);
+            }
+        }
+        request
+    }
+
+    /// What the answer of the live store to such a request means.
+    pub fn lease_outcome(&self, mut outcome: LeaseOutcome) -> LeaseOutcome {
+        if let LeaseOutcome::Ok(answer) = &mut outcome {
+            match answer {
+                LeaseAnswer::Locked { key } => self.own_key(key),
+                LeaseAnswer::Elected { key, created } => {
+                    self.own_key(key);
+                    *created -= self.revisions;
+                }
+                LeaseAnswer::Leads(leader) => {
+                    self.own_key(&mut leader.key);
+                    leader.created -= self.revisions;
+                    leader.modified -= self.revisions;
+                }
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    /// A key without the prefix stays as it is.
+    pub fn own_key(&self, key: &mut Bytes) {
+        if key.starts_with(&self.prefix) {
+            *key = key.slice(self.prefix.len()..);
+        }
+    }
+
     fn body(&self, body: &mut Body) {
         match body {
             Body::Range(body) => body.kvs.iter_mut().for_each(|kv| self.key_value(kv)),
@@ -121,9 +171,7 @@ impl Rebase {
     /// A key without the prefix stays as it is: it should not be in the answer, and a judge shall
     /// say so.
     fn key_value(&self, kv: &mut KeyValue) {
-        if kv.key.starts_with(&self.prefix) {
-            kv.key = kv.key.slice(self.prefix.len()..);
-        }
+        self.own_key(&mut kv.key);
         kv.create_revision -= self.revisions;
         kv.mod_revision -= self.revisions;
     }

@@ -7,8 +7,8 @@ use vetcd::client::{CallError, Client};
 use super::Rebase;
 use super::convert::{self, Misfit};
 use crate::history::{
-    AuthAction, AuthOutcome, AuthRecord, Body, History, LeaseOperation, LeaseOutcome, LeaseRequest,
-    Operation, Outcome, Request, Watch, WatchResponse,
+    AuthAction, AuthOutcome, AuthRecord, Body, History, Leader, LeaseHistory, LeaseOperation,
+    LeaseOutcome, LeaseRequest, Observation, Operation, Outcome, Request, Watch, WatchResponse,
 };
 
 /// Hears of a response to a watch: the watch's ID, the response.
@@ -28,6 +28,7 @@ pub struct Recorder {
 struct Book {
     operations: Vec<Operation>,
     leases: Vec<LeaseOperation>,
+    observations: Vec<Observation>,
     watches: Vec<Watch>,
     auth: Vec<AuthRecord>,
     last_success_ns: Vec<u64>,
@@ -91,12 +92,13 @@ impl Recorder {
             operations,
             watches: std::mem::take(&mut book.watches),
             auth: std::mem::take(&mut book.auth),
+            leases: LeaseHistory {
+                operations: std::mem::take(&mut book.leases),
+                removals: Vec::new(),
+                observations: std::mem::take(&mut book.observations),
+            },
+            evidence: None,
         }
-    }
-
-    /// Takes every operation on leases and locks recorded so far.
-    pub fn take_lease_operations(&self) -> Vec<LeaseOperation> {
-        std::mem::take(&mut self.lock().leases)
     }
 
     /// When each client was last answered, in virtual nanoseconds; 0 for never.
@@ -164,7 +166,9 @@ impl Recorder {
         }
         let invoked = (self.now_ns)();
         let mut book = self.lock();
+        let id = book.leases.len() as u64;
         book.leases.push(LeaseOperation {
+            id,
             client,
             member,
             invoked,
@@ -245,9 +249,15 @@ impl Session {
         let member = self.members.iter().find(|(address, _)| address == endpoint);
         let member = member.map(|(_, number)| *number);
         let position = self.recorder.invoke_lease(self.client, member, request);
-        let outcome = match convert::send_lease(client, request).await {
+        let rebase = self.recorder.rebase.as_ref();
+        let sent = rebase.map(|rebase| rebase.lease_request(request));
+        let outcome = match convert::send_lease(client, sent.as_ref().unwrap_or(request)).await {
             Ok(answer) => LeaseOutcome::Ok(answer),
             Err(error) => convert::lease_failed(&error),
+        };
+        let outcome = match rebase {
+            Some(rebase) => rebase.lease_outcome(outcome),
+            None => outcome,
         };
         self.recorder.finish_lease(position, outcome.clone());
         outcome
@@ -276,6 +286,33 @@ impl Session {
         let now = (self.recorder.now_ns)();
         if let Some(watch) = self.recorder.lock().watches.get_mut(id as usize) {
             watch.cancelled = Some(now);
+        }
+    }
+
+    /// Writes down that the client behind `endpoint` begins to observe the election `name`.
+    pub fn observe(&self, endpoint: &str, name: &bytes::Bytes) -> usize {
+        let member = self.members.iter().find(|(address, _)| address == endpoint);
+        let opened = (self.recorder.now_ns)();
+        let mut book = self.recorder.lock();
+        let position = book.observations.len();
+        book.observations.push(Observation {
+            id: position as u64,
+            client: self.client,
+            member: member.map(|(_, number)| *number),
+            name: name.clone(),
+            opened,
+            told: Vec::new(),
+        });
+        position
+    }
+
+    /// Writes down what the observation at `position` was told.
+    pub fn told(&self, position: usize, leader: Leader) {
+        let now = (self.recorder.now_ns)();
+        let mut book = self.recorder.lock();
+        book.last_success_ns[self.client as usize] = now;
+        if let Some(observation) = book.observations.get_mut(position) {
+            observation.told.push((now, leader));
         }
     }
 

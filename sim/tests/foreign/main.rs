@@ -103,7 +103,7 @@ fn what_is_right_passes() {
         "report.good",
     ] {
         let judged = judge(name);
-        assert_eq!(judged.verdict(), Result::Pass, "{name}: {}", story(&judged));
+        assert_eq!(judged.verdict, Result::Pass, "{name}: {}", story(&judged));
         if let Content::Objects(history) = read(&load(name), None, None).unwrap().content {
             let certificate = objects::check(&history, &Options::default()).ok().unwrap();
             verify(&history, &certificate.steps).unwrap();
@@ -130,7 +130,7 @@ fn what_is_wrong_does_not() {
         "report.bad",
     ] {
         let judged = judge(name);
-        assert_eq!(judged.verdict(), Result::SafetyViolation, "{name}");
+        assert_eq!(judged.verdict, Result::SafetyViolation, "{name}");
         let check = judged
             .checks
             .iter()
@@ -150,8 +150,8 @@ fn another_model_may_be_asked_for() {
 {\"id\":0,\"client\":0,\"invoked\":1,\"returned\":2,\"request\":{\"op\":\"put\",\"key\":\"k\",\"value\":\"v\"},\
 \"outcome\":{\"ok\":{\"revision\":9,\"body\":{\"op\":\"put\"}}}}\n";
     let judged = |model| HistoryJudge.judge(&file(history), None, model).unwrap();
-    assert_eq!(judged(None).verdict(), Result::SafetyViolation);
-    assert_eq!(judged(Some(Model::Kv)).verdict(), Result::Pass);
+    assert_eq!(judged(None).verdict, Result::SafetyViolation);
+    assert_eq!(judged(Some(Model::Kv)).verdict, Result::Pass);
     let problem = HistoryJudge
         .judge(&file(history), None, Some(Model::Register))
         .unwrap_err();

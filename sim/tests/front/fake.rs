@@ -62,7 +62,14 @@ impl Judge for Words {
         Ok(JudgedHistory {
             operations,
             notes: Vec::new(),
+            outages: Default::default(),
             checks: vec![check("strict-serializability", verdict, "so")],
+            verdict: match verdict {
+                CheckVerdict::Fail => Verdict::SafetyViolation,
+                CheckVerdict::Undetermined => Verdict::Undetermined,
+                _ => Verdict::Pass,
+            },
+            reason: String::new(),
         })
     }
 }
@@ -189,6 +196,14 @@ pub fn passed(plan: &Plan) -> RunResult {
         per_write: 0.6122,
     };
     result.recovery_time = Some(Duration::from_millis(1_203));
+    result.outages = vetcd_sim::check::service::Outages {
+        longest: Some(vetcd_sim::check::service::Window {
+            from_ns: 10_200_000_000,
+            until_ns: 11_900_000_000,
+        }),
+        count: 2,
+        total_ns: 3_100_000_000,
+    };
     result.lost_writes.audited = true;
     result.elections = 2;
     result.leaders = vec![

@@ -175,7 +175,7 @@ impl Epochs {
 }
 
 /// Who wrote what, and when.
-pub(super) struct Writers {
+pub(super) struct Writers<'a> {
     /// When each key's value was first asked to be written.
     pub(super) puts: BTreeMap<(Bytes, Bytes), Nanoseconds>,
     /// When writes of any kind were invoked, ascending.
@@ -184,20 +184,29 @@ pub(super) struct Writers {
     pub(super) compactions: BTreeMap<i64, Nanoseconds>,
     /// Whether any key is attached to a lease.
     leases: bool,
+    /// Who wrote each revision, where one thing is meant by a revision.
+    by_revision: BTreeMap<i64, &'a Operation>,
 }
 
-impl Writers {
-    pub(super) fn new(history: &History) -> Writers {
+impl<'a> Writers<'a> {
+    /// `one_line` says whether a revision stands for one thing throughout.
+    pub(super) fn new(history: &'a History, one_line: bool) -> Writers<'a> {
         let mut writers = Writers {
             puts: BTreeMap::new(),
             writes: Vec::new(),
             compactions: BTreeMap::new(),
             leases: false,
+            by_revision: BTreeMap::new(),
         };
         for operation in &history.operations {
             writers.add(&operation.request, operation.invoked);
             if operation.request.may_write() {
                 writers.writes.push(operation.invoked);
+            }
+            if let Some(response) = operation.response().filter(|_| one_line)
+                && response.body.is_effect()
+            {
+                writers.by_revision.insert(response.revision, operation);
             }
         }
         writers.writes.sort_unstable();
@@ -233,6 +242,11 @@ impl Writers {
             return i64::MAX;
         }
         1 + self.writes.partition_point(|invoked| *invoked <= at) as i64
+    }
+
+    /// The operation that was told it wrote `revision`.
+    pub(super) fn wrote(&self, revision: i64) -> Option<&'a Operation> {
+        self.by_revision.get(&revision).copied()
     }
 
     /// Whether a compaction of `revision` or later was asked for by then.

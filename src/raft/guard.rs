@@ -233,7 +233,7 @@ mod tests {
             })
         );
         let mut stale = append(3, &[1]);
-        stale.term = 2;
+        (stale.term, stale.log_term) = (2, 1);
         assert_eq!(
             judged(&stale, 4),
             Ok(()),

@@ -185,23 +185,23 @@ mod tests {
     fn names_are_read_back_and_nothing_else_is() {
         let name = SegmentName {
             segment: 0x2a,
-            first_index: 0xdef,
+            first_index: NUMBER_MAX,
         };
         let path = name.path(Path::new("/wal"));
         assert_eq!(
             path.to_str(),
-            Some("/wal/000000000000002a-0000000000000def.wal")
+            Some("/wal/000000000000002a-7fffffffffffffff.wal")
         );
         let text = path.file_name().unwrap().to_str().unwrap();
         assert_eq!(SegmentName::parse(text), Some(name));
         for wrong in [
-            "000000000000002A-0000000000000def.wal",
-            "+00000000000002a-0000000000000def.wal",
-            // So near the largest number that the next ones would overflow.
-            "000000000000002a-ffffffffffffffff.wal",
+            "000000000000002A-7fffffffffffffff.wal",
+            "+00000000000002a-7fffffffffffffff.wal",
             "2a-1.wal",
             "000000000000002a.wal",
-            "000000000000002a-0000000000000def.wal.tmp",
+            "000000000000002a-7fffffffffffffff.wal.tmp",
+            "ffffffffffffffff-0000000000000001.wal",
+            "0000000000000001-8000000000000000.wal",
             "",
         ] {
             assert_eq!(SegmentName::parse(wrong), None, "{wrong}");

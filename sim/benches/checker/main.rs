@@ -1,7 +1,9 @@
 //! What it costs to judge strict serializability: `cargo bench -p vetcd-sim --bench checker`.
 //!
-//! One table: time, memory beyond the parsed history, and growth against the smallest size of the
-//! same shape, where 1.00 is linear. `--quick` leaves out the million, `--only 1000000` all else.
+//! One table: processor time of the one thread, memory beyond the parsed history, and growth against
+//! the smallest size of the same shape, where 1.00 is linear. "record" tells whether the store's own
+//! record of its revisions was given as evidence. `--quick` leaves out the million, `--only 1000000`
+//! all else. With `--porcupine`, and a Go toolchain, Porcupine judges some of the histories too.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +12,21 @@ use vetcd_sim::check::{KnownOrder, Options, Verdict, strict_serializability};
 use vetcd_sim::history::History;
 
 mod generate;
+mod porcupine;
 
 use generate::{Shape, generate};
+use porcupine::Porcupine;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Operations judged in one measurement, at least.
+const ROUND_OPERATIONS: usize = 1_000_000;
+/// The least of so many measurements is the one least disturbed.
+const ROUNDS: usize = 2;
+
+/// How long Porcupine may try.
+const PORCUPINE_SECONDS_MAX: u64 = 20;
 
 /// What one judgement took.
 struct Cost {
@@ -32,52 +44,56 @@ fn busy_time() -> Option<Duration> {
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
+/// Judges the history so often that the system's clock is fine enough.
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn measure(history: &History, known: Option<&KnownOrder>) -> Cost {
     let options = Options {
         known_order: known,
         ..Options::default()
     };
+    let rounds = ROUND_OPERATIONS.div_ceil(history.operations.len());
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
     let (start, busy) = (Instant::now(), busy_time());
-    let verdict = strict_serializability::check(history, &options);
+    let mut said = String::new();
+    for _ in 0..rounds {
+        said = match strict_serializability::check(history, &options) {
+            Verdict::Ok(certificate) => format!("ok, {} steps", certificate.statistics.steps),
+            verdict => verdict.to_string(),
+        };
+    }
     let took = match (busy, busy_time()) {
         (Some(before), Some(after)) => after.saturating_sub(before),
         _ => start.elapsed(),
     };
     Cost {
-        seconds: took.as_secs_f64(),
+        seconds: took.as_secs_f64() / rounds as f64,
         bytes: ALLOCATOR.peak_usage().saturating_sub(before),
-        verdict: match verdict {
-            Verdict::Ok(certificate) => format!("ok, {} steps", certificate.statistics.steps),
-            verdict => verdict.to_string(),
-        },
+        verdict: said,
     }
-}
-
-/// The least of several measurements is the one least disturbed; a short one is disturbed more.
-fn repeats(operations: u64) -> u64 {
-    (2_000_000 / operations).clamp(2, 30)
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if has("--porcupine") {
+        side_by_side();
+        return;
+    }
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only.and_then(|at| arguments.get(at + 1)?.parse::<u64>().ok());
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let sizes = [10_000, 100_000, 1_000_000];
+    let wanted = |operations: &u64| match only {
+        Some(only) => only == *operations,
+        None => *operations < 1_000_000 || !has("--quick"),
+    };
     println!(
-        "{:>10} {:>7} {:>7} {:>8} {:>7} {:>8} {:>6} {:>6} {:>6}  verdict",
+        "{:>10} {:>7} {:>7} {:>6} {:>7} {:>7} {:>6} {:>5} {:>6}  verdict",
         "operations", "clients", "unknown", "values", "record", "seconds", "ns/op", "B/op", "growth"
     );
     for (unknown_per_mille, values) in [(0, u64::MAX), (5, u64::MAX), (50, u64::MAX), (50, 5)] {
         for clients in [8, 100, 1000] {
             let mut first = [None; 2];
-            for operations in sizes {
-                if (quick && operations == 1_000_000) || only.is_some_and(|only| only != operations) {
-                    continue;
-                }
+            for operations in [10_000, 100_000, 1_000_000].into_iter().filter(wanted) {
                 let shape = Shape {
                     operations,
                     clients,
@@ -85,27 +101,74 @@ fn main() {
                     values,
                 };
                 let (history, known) = generate(shape);
-                for (with, known) in [(0, None), (1, Some(&known))] {
-                    if with == 1 && unknown_per_mille == 0 {
-                        continue;
-                    }
-                    let cost = (0..repeats(operations))
-                        .map(|_| measure(&history, known))
-                        .min_by(|a, b| a.seconds.total_cmp(&b.seconds));
-                    let Some(cost) = cost else { continue };
-                    let each = cost.seconds / operations as f64;
-                    let growth = each / *first[with].get_or_insert(each);
-                    println!(
-                        "{operations:>10} {clients:>7} {:>5.1} % {:>8} {:>7} {:>8.3} {:>6.0} {:>6} {growth:>6.2}  {}",
-                        unknown_per_mille as f64 / 10.0,
-                        if values == u64::MAX { "unique".to_owned() } else { values.to_string() },
-                        ["without", "with"][with],
-                        cost.seconds,
-                        each * 1e9,
-                        cost.bytes / operations as usize,
-                        cost.verdict,
-                    );
+                row(shape, &history, None, &mut first[0]);
+                if unknown_per_mille > 0 {
+                    row(shape, &history, Some(&known), &mut first[1]);
                 }
+            }
+        }
+    }
+}
+
+/// Measures one history and prints what it took.
+fn row(shape: Shape, history: &History, known: Option<&KnownOrder>, first: &mut Option<f64>) {
+    let costs = (0..ROUNDS).map(|_| measure(history, known));
+    let Some(cost) = costs.min_by(|a, b| a.seconds.total_cmp(&b.seconds)) else {
+        return;
+    };
+    let each = cost.seconds / shape.operations as f64;
+    let growth = each / *first.get_or_insert(each);
+    println!(
+        "{:>10} {:>7} {:>5.1} % {:>6} {:>7} {:>7.3} {:>6.0} {:>5} {growth:>6.2}  {}",
+        shape.operations,
+        shape.clients,
+        shape.unknown_per_mille as f64 / 10.0,
+        match shape.values {
+            u64::MAX => "unique".to_owned(),
+            values => values.to_string(),
+        },
+        if known.is_some() { "with" } else { "without" },
+        cost.seconds,
+        each * 1e9,
+        cost.bytes as u64 / shape.operations,
+        cost.verdict,
+    );
+}
+
+/// Judges small histories with Porcupine as well.
+fn side_by_side() {
+    let porcupine = match Porcupine::build() {
+        Ok(porcupine) => porcupine,
+        Err(reason) => {
+            println!("not compared with Porcupine, which cannot be built here: {reason}");
+            return;
+        }
+    };
+    println!(
+        "{:>10} {:>7} {:>7} {:>9}  Porcupine: verdict, seconds",
+        "operations", "clients", "unknown", "seconds"
+    );
+    for (clients, unknown_per_mille) in [(5, 0), (5, 5), (20, 0), (20, 5), (100, 0)] {
+        for operations in [100, 1_000, 10_000, 100_000] {
+            let shape = Shape {
+                operations,
+                clients,
+                unknown_per_mille,
+                values: u64::MAX,
+            };
+            let (history, _) = generate(shape);
+            let cost = measure(&history, None);
+            let other = porcupine
+                .judge(&history, PORCUPINE_SECONDS_MAX)
+                .unwrap_or_else(|error| error.to_string());
+            println!(
+                "{operations:>10} {clients:>7} {:>5.1} % {:>9.5}  {other}",
+                unknown_per_mille as f64 / 10.0,
+                cost.seconds
+            );
+            // What is too much for it does not become less with more operations.
+            if !other.starts_with("ok") {
+                break;
             }
         }
     }

@@ -203,6 +203,9 @@ impl<'a> Judge<'a> {
             0 => response.revision,
             start => start - 1,
         });
+        if self.watch.start == 0 {
+            self.bookmark = response.revision;
+        }
         Ok(())
     }
 
@@ -304,6 +307,24 @@ impl<'a> Judge<'a> {
         self.previous(event, previous)
     }
 
+    /// Whether the evidence allows the create revision and the version of what a key holds.
+    fn version(&self, kv: &KeyValue, event: &WatchEvent) -> Judged {
+        let lineage = self.evidence.map(|evidence| &evidence.lineage);
+        let made = lineage.and_then(|made| made.get(&(kv.mod_revision, kv.key.clone())));
+        match made {
+            Some(made) if *made != (kv.create_revision, kv.version) => {
+                let (create, version) = made;
+                let what = format!(
+                    "the {event} has version {} since revision {}, where it was version {version} \
+                     since revision {create}",
+                    kv.version, kv.create_revision
+                );
+                Err(self.wrong("true", what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the evidence allows that the key held `previous` just before the event.
     fn previous(&self, event: &WatchEvent, previous: &KeyValue) -> Judged {
         let Some(evidence) = self.evidence else {
@@ -325,7 +346,7 @@ impl<'a> Judge<'a> {
                 return Err(self.wrong("previous value", what));
             }
         }
-        Ok(())
+        self.version(previous, event)
     }
 
     /// A response that is complete, all its fragments together.
@@ -417,7 +438,7 @@ impl<'a> Judge<'a> {
             shown.sort();
         }
         if expected == shown {
-            return Ok(());
+            return events.iter().try_for_each(|event| self.version(&event.kv, event));
         }
         let missing = expected.iter().any(|record| !shown.contains(record));
         let foreign = shown.iter().any(|record| !expected.contains(record));

@@ -1,6 +1,9 @@
 //! The judges against brute force, on small random histories: they must agree in both directions.
 //!
-//! `VETCD_FUZZ_CASES` sets the number of cases (30 000), `VETCD_FUZZ_SEED` another stream of them.
+//! `VETCD_FUZZ_CASES` sets the number of cases of each judge, `VETCD_FUZZ_SEED` another stream of
+//! them, `VETCD_MUTATIONS` the number of long histories with one lie. Every night:
+//! `VETCD_FUZZ_CASES=1000000 VETCD_MUTATIONS=1000 cargo test --release -p vetcd-sim --test
+//! checker_fuzz -- --nocapture`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,15 +11,16 @@ mod cases;
 mod data;
 mod mutation;
 mod naive;
+mod watches;
 
 use std::cell::Cell;
 
-use proptest::prelude::TestCaseError;
+use proptest::prelude::{Strategy, TestCaseError};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use vetcd_sim::check::after_loss;
 use vetcd_sim::check::loss::{self, PowerLoss, Promise};
 use vetcd_sim::check::{
-    Options, Verdict, certificate, search, serializable_reads, strict_serializability,
+    Options, Verdict, certificate, search, serializable_reads, strict_serializability, watch,
 };
 use vetcd_sim::history::History;
 
@@ -35,13 +39,17 @@ fn count(cell: &Cell<u32>) {
     cell.set(cell.get() + 1);
 }
 
+/// How many cases of each judge are looked at where nothing else is asked for.
+const CASES: u64 = 50_000;
+
 /// Runs `judge` on many cases; it returns the verdict and what brute force says.
-fn fuzz<T>(
+fn fuzz<P: std::fmt::Debug, T>(
     name: &str,
     refuted_least: f64,
-    judge: impl Fn(&cases::CasePlan) -> Option<(Verdict<T>, bool, History)>,
+    plans: &impl Strategy<Value = P>,
+    judge: impl Fn(&P) -> Option<(Verdict<T>, bool, History)>,
 ) -> Counts {
-    let cases = u32::try_from(number("VETCD_FUZZ_CASES", 30_000)).unwrap();
+    let cases = u32::try_from(number("VETCD_FUZZ_CASES", CASES)).unwrap();
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number("VETCD_FUZZ_SEED", 1).to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
@@ -52,15 +60,16 @@ fn fuzz<T>(
         ..Config::default()
     };
     let counts = Counts::default();
-    let result = TestRunner::new_with_rng(config, rng).run(&cases::case(), |plan| {
+    let result = TestRunner::new_with_rng(config, rng).run(plans, |plan| {
         let Some((verdict, explainable, history)) = judge(&plan) else {
             return Ok(());
         };
         let lines = || -> String {
-            history
-                .operations
-                .iter()
+            let operations = history.operations.iter();
+            let watches = history.watches.iter();
+            operations
                 .map(|operation| format!("\n{operation}"))
+                .chain(watches.map(|watch| format!("\n{watch:#?}")))
                 .collect()
         };
         match verdict {
@@ -105,7 +114,7 @@ fn fuzz<T>(
 
 #[test]
 fn strict_serializability_agrees_with_brute_force() {
-    let counts = fuzz("strict", 0.1, |plan| {
+    let counts = fuzz("strict", 0.1, &cases::case(), |plan| {
         let (history, _) = plan.history();
         let options = Options {
             second_opinion: false,
@@ -125,7 +134,7 @@ fn strict_serializability_agrees_with_brute_force() {
 
 #[test]
 fn strict_serializability_with_the_final_store_agrees_with_brute_force() {
-    fuzz("strict, final store known", 0.1, |plan| {
+    fuzz("strict, final store known", 0.1, &cases::case(), |plan| {
         let (history, known) = plan.history();
         let options = Options {
             known_order: Some(&known),
@@ -140,7 +149,7 @@ fn strict_serializability_with_the_final_store_agrees_with_brute_force() {
 
 #[test]
 fn serializable_reads_agree_with_brute_force() {
-    fuzz("serializable reads", 0.1, |plan| {
+    fuzz("serializable reads", 0.1, &cases::case(), |plan| {
         let history = plan.history_with_doubtful_read();
         if !history
             .operations
@@ -162,7 +171,7 @@ fn serializable_reads_agree_with_brute_force() {
 
 #[test]
 fn data_search_agrees_with_brute_force() {
-    let counts = fuzz("data", 0.05, |plan| {
+    let counts = fuzz("data", 0.05, &cases::case(), |plan| {
         let (history, _) = plan.history();
         let verdict = search::check(&history, &Options::default());
         if let Verdict::Ok(certificate) = &verdict {
@@ -174,11 +183,25 @@ fn data_search_agrees_with_brute_force() {
     assert_eq!(counts.undetermined.get(), 0);
 }
 
+#[test]
+fn watches_agree_with_brute_force() {
+    fuzz("watches", 0.1, &watches::plan(), |plan| {
+        let case = plan.case();
+        let options = watch::Options {
+            known_order: Some(&case.known),
+            settled: Some(u64::MAX),
+            ..watch::Options::default()
+        };
+        let verdict = watch::check(&case.history, &options);
+        Some((verdict, case.keeps_the_promise(), case.history))
+    });
+}
+
 /// Clients saw a true history of a store that a power loss took back. No alarm may be raised, as
 /// long as losses are allowed; and the order of what remains must be a good one.
 #[test]
 fn expected_losses_raise_no_false_alarm() {
-    fuzz("after a loss", 0.0, |plan| {
+    fuzz("after a loss", 0.0, &cases::case(), |plan| {
         let (history, known, at) = plan.history_with_loss();
         let losses = [PowerLoss {
             at,

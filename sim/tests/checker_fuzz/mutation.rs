@@ -1,21 +1,21 @@
 //! One lie in each of many long histories: whenever brute force on the operations around it says
 //! that nothing explains them, the judge must say so of the whole.
 //!
-//! A history is a chain of blocks of eight operations that overlap, with silence between blocks. So
-//! what the store held before a block is known, and brute force need only look at the block.
-//! `VETCD_MUTATIONS` sets the number of histories (1 000 for the full count; 100 by default),
-//! `VETCD_FUZZ_SEED` draws others.
+//! A history is a chain of blocks of eight operations that overlap, 4 000 operations in all, with
+//! silence between blocks. So what the store held before a block is known, and brute force need only
+//! look at the block. `VETCD_MUTATIONS` sets the number of histories (1 000 for the full count; 60
+//! by default), `VETCD_FUZZ_SEED` draws others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use vetcd_sim::check::{Options, certificate, strict_serializability};
+use vetcd_sim::check::{Options, Verdict, certificate, strict_serializability};
 use vetcd_sim::history::*;
 
 const BLOCK: usize = 8;
-const BLOCKS: usize = 250;
+const BLOCKS: usize = 500;
 /// Times between the blocks, longer than any lie moves an operation.
 const SILENCE: u64 = 1_000;
 
@@ -182,7 +182,7 @@ impl Draw {
         let at = self.below(BLOCK as u64) as usize;
         let other = self.below(BLOCK as u64) as usize;
         let sign = if self.below(2) == 0 { 1 } else { -1 };
-        let kind = self.below(10);
+        let kind = self.below(11);
         let operation = &mut block[at];
         let Outcome::Ok(response) = &mut operation.outcome else {
             return;
@@ -217,6 +217,10 @@ impl Draw {
                 operation.returned = operation.returned.map(|returned| returned - 60);
             }
             8 => operation.invoked = operation.returned.unwrap(),
+            9 => {
+                operation.outcome = Outcome::Unknown("erased".to_owned());
+                operation.returned = None;
+            }
             _ => {
                 operation.invoked += 60;
                 operation.returned = operation.returned.map(|returned| returned + 60);
@@ -249,8 +253,10 @@ fn explainable(before: &Small, block: &[Operation]) -> bool {
         for i in open.into_iter().filter(|i| block[*i].invoked <= deadline) {
             let mut store = store.clone();
             let body = store.answer(&block[i].request);
-            let response = block[i].response().unwrap();
-            if body == response.body && store.revision == response.revision {
+            let fits = block[i].response().is_none_or(|response| {
+                body == response.body && store.revision == response.revision
+            });
+            if fits {
                 let next = (done | 1 << i, store);
                 if seen.insert(next.clone()) {
                     stack.push(next);
@@ -263,12 +269,13 @@ fn explainable(before: &Small, block: &[Operation]) -> bool {
 
 #[test]
 fn no_lie_in_a_long_history_is_overlooked() {
-    let count = super::number("VETCD_MUTATIONS", 100);
+    let count = super::number("VETCD_MUTATIONS", 60);
     let mut draw = Draw(ChaCha8Rng::seed_from_u64(super::number(
         "VETCD_FUZZ_SEED",
         1,
     )));
-    let (mut lies, mut harmless) = (0, 0);
+    // Found in the block itself; found although the block alone can be explained; harmless.
+    let (mut in_block, mut beyond, mut harmless) = (0, 0, 0);
     let options = Options {
         second_opinion: false,
         ..Options::default()
@@ -279,20 +286,20 @@ fn no_lie_in_a_long_history_is_overlooked() {
         let range = block * BLOCK..(block + 1) * BLOCK;
         draw.lie(&mut history.operations[range.clone()]);
         let explainable = explainable(&before[block], &history.operations[range]);
-        let verdict = strict_serializability::check(&history, &options);
-        if let Some(certificate) = verdict.clone().ok() {
-            certificate::verify(&history, &certificate).unwrap();
-            assert!(explainable, "a lie in block {block} was overlooked");
-            harmless += 1;
-        } else {
-            // Some lies only show in a later block.
-            assert!(verdict.is_violation(), "{verdict}");
-            lies += 1;
+        match strict_serializability::check(&history, &options) {
+            Verdict::Ok(certificate) => {
+                certificate::verify(&history, &certificate).unwrap();
+                assert!(explainable, "a lie in block {block} was overlooked");
+                harmless += 1;
+            }
+            Verdict::Violation(_) if explainable => beyond += 1,
+            Verdict::Violation(_) => in_block += 1,
+            verdict @ Verdict::Undetermined(_) => panic!("{verdict}"),
         }
     }
-    println!("{lies} of {count} lies found, {harmless} harmless");
-    assert!(
-        lies * 2 > count && harmless > 0,
-        "{lies} lies, {harmless} harmless"
+    println!(
+        "of {count} lies brute force calls {in_block} violations, all of them found; {beyond} more \
+         were found that only later operations betray; {harmless} were harmless"
     );
+    assert!(in_block * 2 > count && harmless > 0);
 }

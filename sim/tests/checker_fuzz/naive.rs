@@ -63,6 +63,10 @@ impl Naive {
         self.states.last().unwrap()
     }
 
+    pub fn at(&self, revision: i64) -> &BTreeMap<Bytes, Held> {
+        &self.states[revision as usize - 1]
+    }
+
     pub fn leases(&self) -> BTreeSet<i64> {
         self.keys()
             .values()

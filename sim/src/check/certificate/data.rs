@@ -21,8 +21,8 @@ pub(super) struct Store {
     keys: Keys,
 }
 
-impl Model for Store {
-    fn step(&mut self, operation: &Operation, branches: &[bool]) -> Result<(), String> {
+impl<'a> Model<'a> for Store {
+    fn step(&mut self, operation: &'a Operation, branches: &[bool]) -> Result<(), String> {
         // Only a transaction within another must look back to before the writes of the outer one.
         let nested = |txn: &Txn| {
             txn.then

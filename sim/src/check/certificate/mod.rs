@@ -125,8 +125,8 @@ pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String
             .ok()
             .map(|at| ids[at].1),
     };
-    let mut model: Box<dyn Model> = match certificate.kind {
-        Kind::Revisions => Box::<revisions::Store>::default(),
+    let mut model: Box<dyn Model<'_> + '_> = match certificate.kind {
+        Kind::Revisions => Box::<revisions::Store<'_>>::default(),
         Kind::Data => Box::<data::Store>::default(),
     };
     let mut done = vec![false; operations.len()];
@@ -204,9 +204,9 @@ fn names_no_possible_revision(request: &Request) -> bool {
 }
 
 /// A model of the store that says whether an operation can have happened now.
-trait Model {
+trait Model<'a> {
     /// Executes an operation, and compares its answer where one is known.
-    fn step(&mut self, operation: &Operation, branches: &[bool]) -> Result<(), String>;
+    fn step(&mut self, operation: &'a Operation, branches: &[bool]) -> Result<(), String>;
     /// Ends a lease.
     fn expire(&mut self, lease: i64) -> Result<(), String>;
 }

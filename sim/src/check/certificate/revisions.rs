@@ -1,4 +1,6 @@
 //! The verifier's model of the whole store: every version of every key.
+//!
+//! It borrows keys and values from the history, and compares answers where they lie.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,24 +9,34 @@ use bytes::Bytes;
 
 use super::{Model, in_range};
 use crate::history::{
-    Body, Compare, DeleteBody, FailureClass, KeyValue, Operand, Operation, Outcome, PutBody, Range,
-    RangeBody, Relation, Request, TxnBody,
+    Body, Compare, FailureClass, KeyValue, Operand, Operation, Outcome, Put, Range, RangeBody,
+    Relation, Request,
 };
 
+/// What a key holds.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    value: &'a Bytes,
+    created: i64,
+    modified: i64,
+    version: i64,
+    lease: i64,
+}
+
 /// What a key held from a revision on; `None` after it was removed.
-type Version = (i64, Option<KeyValue>);
+type Version<'a> = (i64, Option<Held<'a>>);
 
 /// Reads the newest version, those of the running transaction included.
 const NEWEST: i64 = i64::MAX;
 
-pub(super) struct Store {
+pub(super) struct Store<'a> {
     revision: i64,
     compacted: i64,
-    versions: BTreeMap<Bytes, Vec<Version>>,
+    versions: BTreeMap<&'a Bytes, Vec<Version<'a>>>,
 }
 
-impl Default for Store {
-    fn default() -> Store {
+impl Default for Store<'_> {
+    fn default() -> Self {
         Store {
             revision: 1,
             compacted: 0,
@@ -33,8 +45,8 @@ impl Default for Store {
     }
 }
 
-impl Model for Store {
-    fn step(&mut self, operation: &Operation, _: &[bool]) -> Result<(), String> {
+impl<'a> Model<'a> for Store<'a> {
+    fn step(&mut self, operation: &'a Operation, _: &[bool]) -> Result<(), String> {
         let request = &operation.request;
         if let Request::Compact(compact) = request {
             return self.compact(compact.revision, &operation.outcome);
@@ -54,45 +66,35 @@ impl Model for Store {
         }
         let before = self.revision;
         let mut changed = false;
-        let body = self.execute(request, &mut changed)?;
+        let response = operation.response();
+        let answered = self.execute(request, response.map(|r| &r.body), &mut changed);
         self.revision += i64::from(changed);
-        let Some(response) = operation.response() else {
-            return if changed {
-                Ok(())
-            } else {
-                Err("it changes nothing here".to_owned())
-            };
-        };
-        if response.revision != self.revision {
-            return Err(format!("revision {before} becomes {}", self.revision));
+        match response {
+            Some(response) if response.revision != self.revision => {
+                Err(format!("revision {before} becomes {}", self.revision))
+            }
+            None if !changed => Err("it changes nothing here".to_owned()),
+            _ => answered,
         }
-        if !agrees(request, &body, &response.body) {
-            return Err(format!("the answer here is {body}"));
-        }
-        Ok(())
     }
 
     fn expire(&mut self, lease: i64) -> Result<(), String> {
-        let newest = |(key, versions): (&Bytes, &Vec<Version>)| {
-            let kv = versions.last()?.1.as_ref()?;
-            (kv.lease == lease).then(|| key.clone())
-        };
-        let attached: Vec<Bytes> = self.versions.iter().filter_map(newest).collect();
-        if lease == 0 || attached.is_empty() {
-            return Err(format!("no key is attached to lease {lease}"));
-        }
+        let mut any = false;
         self.revision += 1;
-        for key in attached {
-            self.versions
-                .entry(key)
-                .or_default()
-                .push((self.revision, None));
+        for versions in self.versions.values_mut() {
+            if matches!(versions.last(), Some((_, Some(held))) if held.lease == lease) {
+                versions.push((self.revision, None));
+                any = true;
+            }
+        }
+        if lease == 0 || !any {
+            return Err(format!("no key is attached to lease {lease}"));
         }
         Ok(())
     }
 }
 
-impl Store {
+impl<'a> Store<'a> {
     fn compact(&mut self, revision: i64, outcome: &Outcome) -> Result<(), String> {
         let accepted = revision > self.compacted && revision <= self.revision;
         match outcome {
@@ -115,7 +117,7 @@ impl Store {
         }
     }
 
-    fn any_revision(&self, request: &Request, test: &dyn Fn(i64, &Store) -> bool) -> bool {
+    fn any_revision(&self, request: &Request, test: &dyn Fn(i64, &Self) -> bool) -> bool {
         match request {
             Request::Range(range) => range.revision > 0 && test(range.revision, self),
             Request::Txn(txn) => txn
@@ -127,125 +129,189 @@ impl Store {
         }
     }
 
-    fn get(&self, key: &Bytes, revision: i64) -> Option<&KeyValue> {
-        let versions = self.versions.get(key)?;
+    fn held_at(versions: &[Version<'a>], revision: i64) -> Option<Held<'a>> {
         if revision == NEWEST {
-            return versions.last()?.1.as_ref();
+            return versions.last()?.1;
         }
         let later = versions.partition_point(|version| version.0 <= revision);
-        versions[..later].last()?.1.as_ref()
+        versions[..later].last()?.1
     }
 
-    fn find(&self, start: &Bytes, end: &Bytes, revision: i64) -> Vec<KeyValue> {
+    /// Calls `visit` with what every key of a range held, ascending.
+    fn each(
+        &self,
+        (start, end): (&Bytes, &Bytes),
+        revision: i64,
+        visit: &mut dyn FnMut(&'a Bytes, Held<'a>),
+    ) {
         if end.is_empty() {
-            return self.get(start, revision).into_iter().cloned().collect();
+            let found = self.versions.get_key_value(start);
+            if let Some((key, versions)) = found
+                && let Some(held) = Self::held_at(versions, revision)
+            {
+                visit(key, held);
+            }
+            return;
         }
         let from = (Bound::Included(start), Bound::Unbounded);
-        let keys = self.versions.range::<Bytes, _>(from).map(|(key, _)| key);
-        let keys = keys.take_while(|key| in_range(key, start, end));
-        keys.filter_map(|key| self.get(key, revision).cloned())
-            .collect()
+        for (key, versions) in self.versions.range::<Bytes, _>(from) {
+            if !in_range(key, start, end) {
+                return;
+            }
+            if let Some(held) = Self::held_at(versions, revision) {
+                visit(key, held);
+            }
+        }
     }
 
-    fn execute(&mut self, request: &Request, changed: &mut bool) -> Result<Body, String> {
-        match request {
-            Request::Range(range) => self.range(range),
-            Request::Put(put) => {
-                let old = self.get(&put.key, NEWEST).cloned();
-                let revision = self.revision + 1;
-                let new = KeyValue {
-                    key: put.key.clone(),
-                    value: put.value.clone(),
-                    create_revision: old.as_ref().map_or(revision, |old| old.create_revision),
-                    mod_revision: revision,
-                    version: old.as_ref().map_or(0, |old| old.version) + 1,
-                    lease: put.lease,
+    /// Executes a request and compares its answer, where one is known.
+    fn execute(
+        &mut self,
+        request: &'a Request,
+        answer: Option<&Body>,
+        changed: &mut bool,
+    ) -> Result<(), String> {
+        let differs = |what: &str| Err(format!("{what} differs here"));
+        match (request, answer) {
+            (Request::Range(range), answer @ (None | Some(Body::Range(_)))) => {
+                let at = if range.revision > 0 {
+                    range.revision
+                } else {
+                    NEWEST
                 };
-                self.versions
-                    .entry(put.key.clone())
-                    .or_default()
-                    .push((revision, Some(new)));
-                *changed = true;
-                Ok(Body::Put(PutBody {
-                    previous: old.filter(|_| put.prev_kv),
-                }))
+                if range.revision > self.revision {
+                    return Err(format!("revision {at} is in the future"));
+                }
+                if range.revision > 0 && range.revision < self.compacted {
+                    return Err(format!("revision {at} is compacted"));
+                }
+                match answer {
+                    Some(Body::Range(body)) if !self.shows(range, at, body) => {
+                        differs("what the range holds")
+                    }
+                    _ => Ok(()),
+                }
             }
-            Request::Delete(delete) => {
-                let old = self.find(&delete.key, &delete.range_end, NEWEST);
-                for kv in &old {
-                    let versions = self.versions.entry(kv.key.clone()).or_default();
+            (Request::Put(put), answer @ (None | Some(Body::Put(_)))) => {
+                let old = self.put(put);
+                *changed = true;
+                let Some(Body::Put(body)) = answer else {
+                    return Ok(());
+                };
+                match (old.filter(|_| put.prev_kv), &body.previous) {
+                    (None, None) => Ok(()),
+                    (Some(old), Some(shown)) if is_shown(&put.key, &old, shown, false) => Ok(()),
+                    _ => differs("the previous value"),
+                }
+            }
+            (Request::Delete(delete), answer @ (None | Some(Body::Delete(_)))) => {
+                let mut old = Vec::new();
+                self.each((&delete.key, &delete.range_end), NEWEST, &mut |key, held| {
+                    old.push((key, held));
+                });
+                for (key, _) in &old {
+                    let versions = self.versions.entry(key).or_default();
                     versions.push((self.revision + 1, None));
                 }
                 *changed |= !old.is_empty();
-                let deleted = i64::try_from(old.len()).unwrap_or(i64::MAX);
-                let previous = if delete.prev_kv { old } else { Vec::new() };
-                Ok(Body::Delete(DeleteBody { deleted, previous }))
-            }
-            Request::Txn(txn) => {
-                let succeeded = txn.compare.iter().all(|compare| self.holds(compare));
-                let mut responses = Vec::new();
-                for request in if succeeded { &txn.then } else { &txn.otherwise } {
-                    responses.push(self.execute(request, changed)?);
+                let Some(Body::Delete(body)) = answer else {
+                    return Ok(());
+                };
+                if Ok(body.deleted) != i64::try_from(old.len()) {
+                    return differs("the number of keys deleted");
                 }
-                Ok(Body::Txn(TxnBody {
-                    succeeded,
-                    responses,
-                }))
+                if !delete.prev_kv {
+                    old.clear();
+                }
+                let mut pairs = old.iter().zip(&body.previous);
+                let same = body.previous.len() == old.len()
+                    && pairs.all(|((key, held), shown)| is_shown(key, held, shown, false));
+                if same {
+                    Ok(())
+                } else {
+                    differs("what was deleted")
+                }
             }
-            Request::Compact(_) => Err("a compaction inside a transaction".to_owned()),
+            (Request::Txn(txn), answer @ (None | Some(Body::Txn(_)))) => {
+                let succeeded = txn.compare.iter().all(|compare| self.holds(compare));
+                let requests = if succeeded { &txn.then } else { &txn.otherwise };
+                let responses = match answer {
+                    Some(Body::Txn(body)) if body.succeeded != succeeded => {
+                        return differs("whether the comparisons hold");
+                    }
+                    Some(Body::Txn(body)) if body.responses.len() != requests.len() => {
+                        return differs("the number of answers");
+                    }
+                    Some(Body::Txn(body)) => Some(&body.responses),
+                    _ => None,
+                };
+                for (at, request) in requests.iter().enumerate() {
+                    self.execute(request, responses.map(|all| &all[at]), changed)?;
+                }
+                Ok(())
+            }
+            (Request::Compact(_), _) => Err("a compaction inside a transaction".to_owned()),
+            _ => differs("the kind of the answer"),
         }
     }
 
-    fn range(&self, range: &Range) -> Result<Body, String> {
-        let at = if range.revision > 0 {
-            range.revision
-        } else {
-            NEWEST
+    fn put(&mut self, put: &'a Put) -> Option<Held<'a>> {
+        let revision = self.revision + 1;
+        let versions = self.versions.entry(&put.key).or_default();
+        let old = versions.last().and_then(|version| version.1);
+        let new = Held {
+            value: &put.value,
+            created: old.map_or(revision, |old| old.created),
+            modified: revision,
+            version: old.map_or(0, |old| old.version) + 1,
+            lease: put.lease,
         };
-        if range.revision > self.revision {
-            return Err(format!("revision {} is in the future", range.revision));
-        }
-        if range.revision > 0 && range.revision < self.compacted {
-            return Err(format!("revision {} is compacted", range.revision));
-        }
-        let mut kvs = self.find(&range.key, &range.range_end, at);
-        let count = kvs.len();
-        let limit = usize::try_from(range.limit).unwrap_or(0);
-        let more = limit > 0 && count > limit && !range.count_only;
-        if more {
-            kvs.truncate(limit);
-        }
-        if range.count_only {
-            kvs.clear();
-        }
-        if range.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
-        }
-        Ok(Body::Range(RangeBody {
-            kvs,
-            more,
-            count: i64::try_from(count).unwrap_or(i64::MAX),
-        }))
+        versions.push((revision, Some(new)));
+        old
+    }
+
+    /// Whether a range is what the answer says.
+    fn shows(&self, range: &Range, at: i64, body: &RangeBody) -> bool {
+        let shown_max = match usize::try_from(range.limit) {
+            _ if range.count_only => 0,
+            Ok(limit) if limit > 0 => limit,
+            _ => usize::MAX,
+        };
+        let (mut count, mut same) = (0, true);
+        self.each((&range.key, &range.range_end), at, &mut |key, held| {
+            if count < shown_max {
+                let shown = body.kvs.get(count);
+                same &= shown.is_some_and(|kv| is_shown(key, &held, kv, range.keys_only));
+            }
+            count += 1;
+        });
+        same && body.kvs.len() == count.min(shown_max)
+            && body.more == (!range.count_only && count > shown_max)
+            && Ok(body.count) == i64::try_from(count)
     }
 
     /// Comparisons see the store as it was before the transaction.
     fn holds(&self, compare: &Compare) -> bool {
-        let found = self.find(&compare.key, &compare.range_end, self.revision);
-        if found.is_empty() {
-            return compares(compare, &KeyValue::default(), false);
-        }
-        found.iter().all(|kv| compares(compare, kv, true))
+        let (mut any, mut all) = (false, true);
+        let range = (&compare.key, &compare.range_end);
+        self.each(range, self.revision, &mut |_, held| {
+            any = true;
+            all &= compares(compare, Some(&held));
+        });
+        all && (any || compares(compare, None))
     }
 }
 
-fn compares(compare: &Compare, kv: &KeyValue, exists: bool) -> bool {
-    let ordering = match &compare.operand {
-        Operand::Version(number) => kv.version.cmp(number),
-        Operand::CreateRevision(number) => kv.create_revision.cmp(number),
-        Operand::ModRevision(number) => kv.mod_revision.cmp(number),
-        Operand::Lease(number) => kv.lease.cmp(number),
-        Operand::Value(_) if !exists => return false,
-        Operand::Value(value) => kv.value.cmp(value),
+/// A missing key has 0 in every number.
+fn compares(compare: &Compare, held: Option<&Held<'_>>) -> bool {
+    let number = |field: fn(&Held<'_>) -> i64| held.map_or(0, field);
+    let ordering = match (&compare.operand, held) {
+        (Operand::Version(operand), _) => number(|held| held.version).cmp(operand),
+        (Operand::CreateRevision(operand), _) => number(|held| held.created).cmp(operand),
+        (Operand::ModRevision(operand), _) => number(|held| held.modified).cmp(operand),
+        (Operand::Lease(operand), _) => number(|held| held.lease).cmp(operand),
+        (Operand::Value(_), None) => return false,
+        (Operand::Value(value), Some(held)) => held.value.cmp(value),
     };
     match compare.relation {
         Relation::Equal => ordering.is_eq(),
@@ -255,45 +321,22 @@ fn compares(compare: &Compare, kv: &KeyValue, exists: bool) -> bool {
     }
 }
 
-/// Whether an answer is the expected one. Keys alone may be shown without their lease.
-fn agrees(request: &Request, expected: &Body, found: &Body) -> bool {
-    match (request, expected, found) {
-        (Request::Range(range), Body::Range(expected), Body::Range(found)) => {
-            expected.count == found.count
-                && expected.more == found.more
-                && expected.kvs.len() == found.kvs.len()
-                && expected
-                    .kvs
-                    .iter()
-                    .zip(&found.kvs)
-                    .all(|(kv, shown)| is_shown(kv, shown, range.keys_only))
-        }
-        (Request::Txn(txn), Body::Txn(expected), Body::Txn(found)) => {
-            let requests = if expected.succeeded {
-                &txn.then
-            } else {
-                &txn.otherwise
-            };
-            let answers = expected.responses.iter().zip(&found.responses);
-            expected.succeeded == found.succeeded
-                && expected.responses.len() == found.responses.len()
-                && requests
-                    .iter()
-                    .zip(answers)
-                    .all(|(r, (e, f))| agrees(r, e, f))
-        }
-        _ => expected == found,
-    }
-}
-
-/// Whether a key is shown as it is, as far as its fields were recorded.
-fn is_shown(kv: &KeyValue, shown: &KeyValue, keys_only: bool) -> bool {
-    let mut kv = kv.clone();
-    if shown.create_revision == KeyValue::NOT_RECORDED {
-        kv.create_revision = KeyValue::NOT_RECORDED;
-    }
-    if shown.lease == KeyValue::NOT_RECORDED || (keys_only && shown.lease == 0) {
-        kv.lease = shown.lease;
-    }
-    kv == *shown
+/// Whether a key is shown as it is, as far as its fields were recorded. Keys alone may be shown
+/// without their lease.
+fn is_shown(key: &Bytes, held: &Held<'_>, shown: &KeyValue, keys_only: bool) -> bool {
+    let recorded = |field: i64| field != KeyValue::NOT_RECORDED;
+    let value_fits = if keys_only {
+        shown.value.is_empty()
+    } else {
+        *held.value == shown.value
+    };
+    let lease_fits = held.lease == shown.lease
+        || !recorded(shown.lease)
+        || (keys_only && shown.lease == 0);
+    *key == shown.key
+        && value_fits
+        && lease_fits
+        && held.version == shown.version
+        && held.modified == shown.mod_revision
+        && (held.created == shown.create_revision || !recorded(shown.create_revision))
 }

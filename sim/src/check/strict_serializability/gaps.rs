@@ -83,8 +83,8 @@ impl Gaps {
         if plan.gaps == 0 {
             return gaps;
         }
-        gaps.collect_evidence(plan, known);
-        gaps.form_classes(plan);
+        let compared = gaps.collect_evidence(plan, known);
+        gaps.form_classes(plan, compared);
         gaps.pin();
         gaps
     }
@@ -127,10 +127,12 @@ impl Gaps {
             && class.calls.first().is_some_and(|call| *call <= deadline)
     }
 
-    fn collect_evidence(&mut self, plan: &Plan<'_>, known: Option<&KnownOrder>) {
+    fn collect_evidence(&mut self, plan: &Plan<'_>, known: Option<&KnownOrder>) -> Compared {
+        let mut compared = Compared::default();
         let is_gap =
             |revision: i64| (2..=plan.last).contains(&revision) && plan.writer(revision).is_none();
         for operation in plan.operations {
+            compared.collect(&operation.request);
             let (Some(response), request) = (operation.response(), &operation.request) else {
                 continue;
             };
@@ -165,7 +167,7 @@ impl Gaps {
                 }
             }
         }
-        let Some(known) = known else { return };
+        let Some(known) = known else { return compared };
         for revision in (2..=plan.last).filter(|revision| is_gap(*revision)) {
             let pair = |record: &crate::check::Record| (record.key.clone(), record.value.clone());
             match known.at(revision) {
@@ -182,18 +184,13 @@ impl Gaps {
                 }
             }
         }
+        compared
     }
 
-    fn form_classes(&mut self, plan: &Plan<'_>) {
+    fn form_classes(&mut self, plan: &Plan<'_>, mut compared: Compared) {
         // Where evidence was cut short, every value matters.
         let cut_short = |evidence: &Evidence| evidence.seen.len() >= EVIDENCE_MAX;
-        let mut compared = Compared {
-            all: self.evidence.values().any(cut_short),
-            ranges: BTreeSet::new(),
-        };
-        for operation in plan.operations {
-            compared.collect(&operation.request);
-        }
+        compared.all |= self.evidence.values().any(cut_short);
         let mut shown: BTreeSet<(Bytes, Bytes)> = BTreeSet::new();
         for evidence in self.evidence.values() {
             let pairs = evidence.pairs();
@@ -313,6 +310,7 @@ fn guard(request: &Request) -> Option<(Bytes, i64)> {
 const COMPARED_MAX: usize = 64;
 
 /// The keys whose values are compared by anyone.
+#[derive(Default)]
 struct Compared {
     all: bool,
     ranges: BTreeSet<(Bytes, Bytes)>,

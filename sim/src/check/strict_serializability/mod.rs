@@ -128,11 +128,7 @@ pub(super) fn judge(
 
 fn statistics(plan: &Plan<'_>, fills: &[(i64, Fill)], steps: u64) -> Statistics {
     let operations = plan.operations.len() as u64;
-    let unknown = plan
-        .operations
-        .iter()
-        .filter(|operation| operation.is_unknown())
-        .count() as u64;
+    let unknown = plan.unknown;
     let expiries = fills
         .iter()
         .filter(|(_, fill)| matches!(fill, Fill::Expiry(_)))

@@ -16,6 +16,9 @@ pub(super) type Index = u32;
 /// writer, because revision 1 is the empty store.
 pub(super) struct Plan<'a> {
     pub(super) operations: &'a [Operation],
+    /// When each operation may take effect at the earliest, and has at the latest.
+    calls: Vec<u64>,
+    returns: Vec<u64>,
     /// Whether serializable reads are judged with the rest.
     pub(super) with_serializable: bool,
     /// The last revision that anything bears witness to.
@@ -41,6 +44,8 @@ pub(super) struct Plan<'a> {
     pub(super) gaps: usize,
     /// Whether any write attaches a key to a lease, so that an expiry may fill a gap.
     pub(super) leases: bool,
+    /// Operations of unknown outcome.
+    pub(super) unknown: u64,
     pub(super) not_checked: NotChecked,
     /// Why there are more revisions than can have been written, if there are. Two operations against
     /// real time say it better, so they are looked for first.
@@ -164,6 +169,8 @@ impl<'a> Plan<'a> {
     ) -> Result<Plan<'a>, Box<Counterexample>> {
         let mut plan = Plan {
             operations,
+            calls: operations.iter().map(called).collect(),
+            returns: operations.iter().map(returned).collect(),
             with_serializable,
             last: 1,
             writers: Vec::new(),
@@ -178,6 +185,7 @@ impl<'a> Plan<'a> {
             demanded: BTreeSet::new(),
             gaps: 0,
             leases: false,
+            unknown: 0,
             not_checked: NotChecked::default(),
             too_many_revisions: None,
         };
@@ -185,9 +193,16 @@ impl<'a> Plan<'a> {
         let mut lease_count = 0;
         for (index, operation) in (0..).zip(operations) {
             lease_count += lease_puts(&operation.request);
+            plan.unknown += u64::from(operation.is_unknown());
             match role(operation, with_serializable) {
-                Role::Writer(revision) => writers.push((revision, index)),
-                Role::Reader(revision) => readers.push((revision, index)),
+                Role::Writer(revision) => {
+                    writers.push((revision, index));
+                    plan.find_old_reads(index, &operation.request);
+                }
+                Role::Reader(revision) => {
+                    readers.push((revision, index));
+                    plan.find_old_reads(index, &operation.request);
+                }
                 Role::Compaction(revision) => plan.compactions.push((revision, index)),
                 Role::Compacted(needs) => plan.compacted.push((needs, index)),
                 Role::Future(revision) => plan.future.push((revision, index)),
@@ -214,7 +229,6 @@ impl<'a> Plan<'a> {
         plan.count_gaps(&writers, &readers, lease_count, known)?;
         plan.fill_slots(&writers)?;
         plan.fill_readers(readers);
-        plan.find_old_reads();
         Ok(plan)
     }
 
@@ -340,21 +354,18 @@ impl<'a> Plan<'a> {
         }
         for slot in 0..slots {
             let range = starts[slot] as usize..starts[slot + 1] as usize;
-            let operations = self.operations;
-            self.readers[range].sort_by_key(|index| (called(&operations[*index as usize]), *index));
+            let calls = &self.calls;
+            self.readers[range].sort_by_key(|index| (calls[*index as usize], *index));
         }
         self.reader_starts = starts;
     }
 
-    fn find_old_reads(&mut self) {
-        let placed = self.writers.iter().flatten().chain(&self.readers);
-        for index in placed {
-            let mut asked = revisions_asked(&self.operations[*index as usize].request);
-            asked.sort_unstable();
-            if let Some(oldest) = asked.first() {
-                self.old_reads.insert(*index, *oldest);
-                self.demanded.extend(asked);
-            }
+    fn find_old_reads(&mut self, index: Index, request: &Request) {
+        let mut asked = revisions_asked(request);
+        asked.sort_unstable();
+        if let Some(oldest) = asked.first() {
+            self.old_reads.insert(index, *oldest);
+            self.demanded.extend(asked);
         }
     }
 
@@ -383,16 +394,12 @@ impl<'a> Plan<'a> {
 
     /// When an operation may take effect at the earliest.
     pub(super) fn called(&self, index: Index) -> u64 {
-        called(self.operation(index))
+        self.calls[index as usize]
     }
 
     /// When an operation has taken effect at the latest.
     pub(super) fn returned(&self, index: Index) -> u64 {
-        let operation = self.operation(index);
-        match operation.outcome {
-            Outcome::Unknown(_) => u64::MAX,
-            _ => operation.returned.unwrap_or(u64::MAX),
-        }
+        self.returns[index as usize]
     }
 }
 
@@ -411,5 +418,12 @@ fn called(operation: &Operation) -> u64 {
         0
     } else {
         operation.invoked
+    }
+}
+
+fn returned(operation: &Operation) -> u64 {
+    match operation.outcome {
+        Outcome::Unknown(_) => u64::MAX,
+        _ => operation.returned.unwrap_or(u64::MAX),
     }
 }

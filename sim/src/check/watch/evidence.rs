@@ -22,6 +22,9 @@ pub(super) struct Changes {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
     pub(super) revisions: BTreeMap<i64, Changes>,
+    /// The create revision and version that a put made, where everything that leads up to it is
+    /// known; by revision and key.
+    pub(super) lineage: BTreeMap<(i64, Bytes), (i64, i64)>,
 }
 
 impl Evidence {
@@ -36,6 +39,38 @@ impl Evidence {
             let stands = self.revisions.get(revision);
             if complete || stands.is_none_or(|changes| !changes.complete) {
                 self.revisions.insert(*revision, changes);
+            }
+        }
+    }
+
+    /// Follows every key from write to write; from an empty store, where `new` says so.
+    pub(super) fn trace(&mut self, new: bool) {
+        // What keys hold; a key that is missing here is absent if everything is known.
+        let mut held: BTreeMap<&Bytes, Option<(i64, i64)>> = BTreeMap::new();
+        let (mut all_known, mut last) = (new, 1);
+        for (revision, changes) in &self.revisions {
+            if *revision != last + 1 || !changes.complete {
+                held.clear();
+                all_known = false;
+            }
+            last = *revision;
+            if !changes.complete {
+                continue;
+            }
+            for record in &changes.records {
+                let absent = all_known.then_some(None);
+                let before = held.get(&record.key).copied().or(absent);
+                let after = match (&record.value, before) {
+                    (None, _) => None,
+                    (Some(_), None) => continue,
+                    (Some(_), Some(before)) => {
+                        let (create, version) = before.unwrap_or((*revision, 0));
+                        let made = (create, version + 1);
+                        self.lineage.insert((*revision, record.key.clone()), made);
+                        Some(made)
+                    }
+                };
+                held.insert(&record.key, after);
             }
         }
     }
@@ -116,6 +151,9 @@ impl Epochs {
         }
         if let (Some(known), Some(last)) = (options.known_order, epochs.evidence.last_mut()) {
             last.add_known(known);
+        }
+        for (number, evidence) in epochs.evidence.iter_mut().enumerate() {
+            evidence.trace(number == 0);
         }
         epochs
     }

@@ -88,7 +88,15 @@ fn main() {
     };
     println!(
         "{:>10} {:>7} {:>7} {:>6} {:>7} {:>7} {:>6} {:>5} {:>6}  verdict",
-        "operations", "clients", "unknown", "values", "record", "seconds", "ns/op", "B/op", "growth"
+        "operations",
+        "clients",
+        "unknown",
+        "values",
+        "record",
+        "seconds",
+        "ns/op",
+        "B/op",
+        "growth"
     );
     for (unknown_per_mille, values) in [(0, u64::MAX), (5, u64::MAX), (50, u64::MAX), (50, 5)] {
         for clients in [8, 100, 1000] {

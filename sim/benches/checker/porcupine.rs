@@ -66,7 +66,10 @@ impl Porcupine {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark's own temporary file")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark's own temporary file"
+)]
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::write(path, bytes)
 }

@@ -438,7 +438,9 @@ impl<'a> Judge<'a> {
             shown.sort();
         }
         if expected == shown {
-            return events.iter().try_for_each(|event| self.version(&event.kv, event));
+            return events
+                .iter()
+                .try_for_each(|event| self.version(&event.kv, event));
         }
         let missing = expected.iter().any(|record| !shown.contains(record));
         let foreign = shown.iter().any(|record| !expected.contains(record));

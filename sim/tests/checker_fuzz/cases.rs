@@ -36,6 +36,8 @@ pub struct CasePlan {
     values: u16,
     /// Leaves out what only some stores have: compactions, leases, serializable reads.
     plain: bool,
+    /// Half of the outcomes are unknown, not a quarter.
+    doubtful: bool,
     /// Power is lost before this operation, where a loss is asked for, and
     loss: u8,
     /// takes the store back to before this one.
@@ -76,11 +78,13 @@ pub fn case() -> impl Strategy<Value = CasePlan> {
     let operations = prop::collection::vec(operation, 1..10);
     let mutations = prop::collection::vec(mutation, 0..3);
     let loss = (0..9_u8, 0..9_u8);
-    (keys, values, any::<bool>(), loss, operations, mutations).prop_map(
-        |(keys, values, plain, (loss, back_to), operations, mutations)| CasePlan {
+    let flags = (any::<bool>(), prop::bool::weighted(0.2));
+    (keys, values, flags, loss, operations, mutations).prop_map(
+        |(keys, values, (plain, doubtful), (loss, back_to), operations, mutations)| CasePlan {
             keys,
             values,
             plain,
+            doubtful,
             loss,
             back_to,
             operations,
@@ -151,7 +155,12 @@ impl CasePlan {
                 continue;
             };
             // One in four is of unknown outcome, and half of those are not executed.
-            let outcome = match plan.fate {
+            let fate = if self.doubtful {
+                plan.fate % 4
+            } else {
+                plan.fate
+            };
+            let outcome = match fate {
                 0 => Outcome::Unknown("lost".to_owned()),
                 fate => match store.execute(&request) {
                     _ if fate == 1 => Outcome::Unknown("time-out".to_owned()),
@@ -162,7 +171,7 @@ impl CasePlan {
                     }),
                 },
             };
-            let returned = (plan.fate > 1).then(|| point + u64::from(plan.after));
+            let returned = (fate > 1).then(|| point + u64::from(plan.after));
             let invoked = point - u64::from(plan.before);
             operations.push(Operation {
                 id: index as u64,

@@ -92,7 +92,13 @@ impl WatchPlan {
         };
         let mut watch = self.watch(&store);
         for (kind, at, other, up) in &self.lies {
-            lie(&mut watch, *kind, usize::from(*at), usize::from(*other), *up);
+            lie(
+                &mut watch,
+                *kind,
+                usize::from(*at),
+                usize::from(*other),
+                *up,
+            );
         }
         let mut latest = watch.opened;
         for response in &mut watch.responses {
@@ -136,7 +142,11 @@ impl WatchPlan {
         let response = |at, revision, news| WatchResponse { at, revision, news };
         let created = response(asked(from) + 30, from, News::Created);
         watch.responses.push(created);
-        let mut next = if watch.start == 0 { from + 1 } else { watch.start };
+        let mut next = if watch.start == 0 {
+            from + 1
+        } else {
+            watch.start
+        };
         for revision in from..=last {
             let at = asked(revision) + 40;
             let end = revision == last;
@@ -289,11 +299,20 @@ fn lie(watch: &mut Watch, kind: u8, at: usize, other: usize, up: bool) {
                 12 => event.kv.create_revision += sign,
                 13 => event.previous = None,
                 14 => event.previous.iter_mut().for_each(|kv| kv.version += sign),
-                15 => event.previous.iter_mut().for_each(|kv| kv.create_revision += sign),
-                16 => event.previous.iter_mut().for_each(|kv| kv.mod_revision += sign),
+                15 => event
+                    .previous
+                    .iter_mut()
+                    .for_each(|kv| kv.create_revision += sign),
+                16 => event
+                    .previous
+                    .iter_mut()
+                    .for_each(|kv| kv.mod_revision += sign),
                 17 => {
                     let value = Bytes::from_static(if up { b"0" } else { b"1" });
-                    event.previous.iter_mut().for_each(|kv| kv.value = value.clone());
+                    event
+                        .previous
+                        .iter_mut()
+                        .for_each(|kv| kv.value = value.clone());
                 }
                 18 => {
                     event.deleted = !event.deleted;

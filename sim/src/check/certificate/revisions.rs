@@ -206,9 +206,13 @@ impl<'a> Store<'a> {
             }
             (Request::Delete(delete), answer @ (None | Some(Body::Delete(_)))) => {
                 let mut old = Vec::new();
-                self.each((&delete.key, &delete.range_end), NEWEST, &mut |key, held| {
-                    old.push((key, held));
-                });
+                self.each(
+                    (&delete.key, &delete.range_end),
+                    NEWEST,
+                    &mut |key, held| {
+                        old.push((key, held));
+                    },
+                );
                 for (key, _) in &old {
                     let versions = self.versions.entry(key).or_default();
                     versions.push((self.revision + 1, None));
@@ -330,9 +334,8 @@ fn is_shown(key: &Bytes, held: &Held<'_>, shown: &KeyValue, keys_only: bool) -> 
     } else {
         *held.value == shown.value
     };
-    let lease_fits = held.lease == shown.lease
-        || !recorded(shown.lease)
-        || (keys_only && shown.lease == 0);
+    let lease_fits =
+        held.lease == shown.lease || !recorded(shown.lease) || (keys_only && shown.lease == 0);
     *key == shown.key
         && value_fits
         && lease_fits

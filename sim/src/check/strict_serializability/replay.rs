@@ -412,7 +412,10 @@ impl<'p, 'a> Replay<'p, 'a> {
                 Err(gaps) => {
                     if let Some(choice) = self.choices.last_mut() {
                         choice.starved = true;
-                        choice.blame.iter_mut().for_each(|blame| blame.extend(&gaps));
+                        choice
+                            .blame
+                            .iter_mut()
+                            .for_each(|blame| blame.extend(&gaps));
                     }
                 }
             }
@@ -523,10 +526,7 @@ impl<'p, 'a> Replay<'p, 'a> {
 
     fn nobody_wrote(&self, revision: i64) -> Counterexample {
         let evidence = self.gaps.evidence(revision);
-        let pairs: Vec<_> = evidence
-            .into_iter()
-            .flat_map(Evidence::pairs)
-            .collect();
+        let pairs: Vec<_> = evidence.into_iter().flat_map(Evidence::pairs).collect();
         let shown = |value: &Option<Bytes>| value.as_ref().map_or("?".to_owned(), display_short);
         let content: BTreeSet<_> = pairs
             .iter()

@@ -499,10 +499,34 @@ fn agreement() {
     let both = |other: Watch| judge_with(vec![whole.clone(), other], &Options::default());
     assert!(both(watch(4, vec![shown(9, &all()[2..])])).is_ok());
     let mut events = all();
-    events[5] = put("b", "9", 3, 7, 2);
+    events[5].kv.lease = 9;
     let found = both(watch(6, vec![shown(9, &events[4..])]));
     let found = found.violation().expect("a violation");
     assert!(found.summary.starts_with("agreement: "), "{found}");
+}
+
+#[test]
+fn create_revisions_and_versions_are_followed() {
+    let mut events = all();
+    events[5] = put("b", "2", 2, 7, 2);
+    let found = judge_with(
+        vec![watch(6, vec![shown(9, &events[4..])])],
+        &Options::default(),
+    );
+    let found = found.violation().expect("a violation");
+    assert!(found.summary.starts_with("true: "), "{found}");
+}
+
+#[test]
+fn a_watch_from_now_on_shows_nothing_older() {
+    let from_now = |first: usize| {
+        let mut watch = watch(0, vec![shown(8, &all()[first..])]);
+        watch.responses[0] = at(4, 4, News::Created);
+        judge_with(vec![watch], &Options::default())
+    };
+    assert!(from_now(3).is_ok());
+    let found = from_now(2).violation().expect("a violation");
+    assert!(found.summary.starts_with("bookmarkable: "), "{found}");
 }
 
 #[test]

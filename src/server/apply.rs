@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, Reached, Reconfigured, SnapshotStore};
 use crate::snapshot;
+use crate::storage::Fault;
 use crate::watch::Hub;
 
 use super::apply_lease::LeaseEvent;
@@ -64,6 +65,17 @@ pub enum Error {
     /// Disk work was cut off; the process is going down.
     #[error("disk work did not finish")]
     Interrupted,
+}
+
+impl Error {
+    /// What it means for the member; `None` when the storage is not at fault.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Backend(error) => Some(error.fault()),
+            Error::Snapshot(error) => Some(error.fault()),
+            Error::Undecodable { .. } | Error::Interrupted => None,
+        }
+    }
 }
 
 /// How the backend is written.

@@ -26,6 +26,7 @@ use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
 use crate::raft::{self, Identity, Restored};
 use crate::snapshot;
+use crate::storage::{Fault, REPLACE};
 use crate::wal;
 
 use super::apply;
@@ -76,15 +77,15 @@ pub enum Error {
     },
     /// There is a backend but no log.
     #[error(
-        "{} holds a store but its log is missing: what it acknowledged may be lost. Restore the \
-         log, or move the directory away and let the member rebuild from its peers",
+        "{} holds a store but its log is missing: what it acknowledged may be lost. Put the log \
+         back if it is elsewhere; otherwise {REPLACE}",
         .0.display()
     )]
     LogMissing(PathBuf),
     /// The log begins after what the backend holds.
     #[error(
         "the log begins after index {mark}, but the store in {} only reaches {backend}: entries \
-         between them are missing. Move the directory away and let the member rebuild from its peers",
+         between them are missing: {REPLACE}",
         path.display()
     )]
     BackendBehind {
@@ -98,8 +99,7 @@ pub enum Error {
     /// The log ends before what was applied from it.
     #[error(
         "the log in {} ends at index {last}, before index {backend} that the store holds: \
-         acknowledged entries are missing. Move the directory away and let the member rebuild from \
-         its peers",
+         acknowledged entries are missing: {REPLACE}",
         path.display()
     )]
     LogBehind {
@@ -127,9 +127,36 @@ pub enum Error {
         /// The member it belongs to.
         member: u64,
     },
-    /// A snapshot cannot be installed.
-    #[error(transparent)]
+    /// A snapshot that was received cannot be installed.
+    #[error("{error}{advice}", error = .0, advice = advice(.0))]
     Install(#[from] apply::Error),
+}
+
+/// A snapshot's own error speaks to whoever chose the file; here nobody did.
+fn advice(error: &apply::Error) -> String {
+    match error {
+        apply::Error::Snapshot(error) if error.fault() == Fault::Damaged => format!(": {REPLACE}"),
+        _ => String::new(),
+    }
+}
+
+impl Error {
+    /// What it means for the member; `None` when the storage is not at fault.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Io { source, .. } => Some(Fault::of_io(source)),
+            Error::LogMissing(_) | Error::BackendBehind { .. } | Error::LogBehind { .. } => {
+                Some(Fault::Damaged)
+            }
+            Error::Wal(error) => error.fault(),
+            Error::Backend(error) => Some(error.fault()),
+            Error::Install(error) => error.fault(),
+            Error::Locked(_)
+            | Error::OtherCluster { .. }
+            | Error::Removed(_)
+            | Error::NoSuchMember { .. } => None,
+        }
+    }
 }
 
 /// What the flags say about the member.

@@ -17,6 +17,7 @@ use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
 use crate::metrics::Metrics;
 use crate::raft::{self, SnapshotStore};
+use crate::storage::Fault;
 use crate::tls::Tls;
 use crate::wal;
 use crate::watch::{self as watches, Hub};
@@ -87,6 +88,16 @@ impl Error {
                 | Error::Boot(_)
                 | Error::Join(_)
         )
+    }
+
+    /// What a fault of the storage means that ended the member; `None` when it was none.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Boot(error) => error.fault(),
+            Error::Apply(error) => error.fault(),
+            Error::Raft(raft::Error::Wal(error)) => error.fault(),
+            _ => None,
+        }
     }
 
     /// Whether the member could not join its cluster, and has never been part of it.

@@ -63,10 +63,7 @@ impl Files {
                 None => writeln!(streams.err, "{records} records, the log is whole")?,
             },
             Err(error) => {
-                return Err(failed(format!(
-                    "{error}. The member will not start from it: move its data directory away and \
-                     let it rebuild from its peers, or restore a snapshot"
-                )));
+                return Err(failed(format!("the member will not start from it: {error}")));
             }
         }
         Ok(())

@@ -17,6 +17,7 @@
 //! | [`lease`] | no lease ends before its promise or lives much longer, and its keys go with it |
 //! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
 //! | [`convergence`] | all members hold the same store in the end |
+//! | [`damage`] | a member with a faulty disk comes back as the others are, or refuses in the right words |
 //! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`auth`] | nothing succeeds without permission, nothing permitted is denied |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
@@ -31,6 +32,7 @@ pub mod certificate;
 pub mod convergence;
 mod core;
 mod counterexample;
+pub mod damage;
 pub mod known_order;
 pub mod lease;
 pub mod liveness;

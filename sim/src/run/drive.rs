@@ -29,6 +29,8 @@ use crate::world::{
 
 /// How often recovery is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the supervisor of members with faulty disks looks at them.
+const SUPERVISE_EVERY: Duration = Duration::from_millis(250);
 /// How long members may take, once clients have stopped, until all have applied the same log.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
 /// Beside its time-outs, how long a watch may take to see what was written before.
@@ -131,6 +133,13 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.reached = observer.reached().into_iter().map(str::to_owned).collect();
     facts.power_cuts = injector.power_cuts();
     facts.liars = injector.liars();
+    facts.flips = injector.flips();
+    facts.disk_faults = cluster.tended();
+    facts.full = cluster.full_count();
+    let machines = cluster.machines().into_iter();
+    facts.up = machines
+        .filter(|n| cluster.server(*n).is_some())
+        .collect();
     facts.ended = cluster.ended_by_themselves();
     facts.removals = cluster.removals();
     facts.panics = panics(&world);
@@ -301,7 +310,7 @@ async fn inject(
     let mut order = steps.len();
     let mut open: BTreeMap<usize, (usize, Option<Ending>)> = BTreeMap::new();
     while let Some(((at_ns, _), step)) = steps.pop_first() {
-        world.sleep_until_ns(at_ns).await;
+        sleep_until(world, &injector.cluster, at_ns).await;
         match step {
             Step::Begin(index) => {
                 let fault = &plan.faults[index];
@@ -338,7 +347,17 @@ async fn inject(
             }
         }
     }
-    world.sleep_until_ns(run_ns).await;
+    sleep_until(world, &injector.cluster, run_ns).await;
+}
+
+/// Sleeps while the supervisor does its work, if there is any to be done.
+async fn sleep_until(world: &World, cluster: &Cluster, until_ns: u64) {
+    while !cluster.tended().is_empty() && world.now_ns() < until_ns {
+        cluster.supervise();
+        let look_ns = world.now_ns() + SUPERVISE_EVERY.as_nanos() as u64;
+        world.sleep_until_ns(look_ns.min(until_ns)).await;
+    }
+    world.sleep_until_ns(until_ns).await;
 }
 
 /// Waits until there is a leader and every client is served, at most as long as the plan allows.
@@ -373,8 +392,9 @@ async fn recover(
                 *served = Some(last);
             }
         }
+        cluster.supervise();
         let all_up = cluster
-            .numbers()
+            .able()
             .iter()
             .all(|n| cluster.server(*n).is_some());
         let all_served = recovery.served_ns.iter().all(Option::is_some);
@@ -391,16 +411,17 @@ async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
     let deadline = world.now_ns() + CONVERGE_WITHIN.as_nanos() as u64;
     while world.now_ns() < deadline {
         settle(cluster);
+        cluster.supervise();
         let mut applied = Vec::new();
         let mut committed = 0;
-        for number in cluster.numbers() {
+        for number in cluster.able() {
             let Some(server) = cluster.server(number) else {
                 break;
             };
             applied.push(server.serializable().index);
             committed = committed.max(server.raft_status().commit);
         }
-        let all = applied.len() == cluster.numbers().len();
+        let all = !applied.is_empty() && applied.len() == cluster.able().len();
         let stopped = cluster
             .removals()
             .iter()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vetcd::host::Event;
+use vetcd::storage::Fault as StorageFault;
 use vetcd::wal::LossWindow;
 
 use super::facts::Facts;
@@ -14,7 +15,8 @@ use crate::check::{self, KnownOrder, Verdict as Judgement};
 use crate::check::{
     after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
 };
-use crate::cluster::member_config;
+use crate::check::damage::{self, Blamed, End, Patient};
+use crate::cluster::{Ended, member_config};
 use crate::history::read::{Content, Model, Recording};
 use crate::history::{
     AuthOutcome, AuthRecord, Body, History, LeaseRequest, News, Outcome, Request,
@@ -37,6 +39,7 @@ pub fn judge(plan: &Plan, facts: &Facts) -> RunResult {
     };
     checks.panics(facts);
     checks.members(facts);
+    checks.damage(facts);
     checks.raft(facts, &promise);
     checks.answers(facts);
     checks.lost_writes(facts, &promise, &mut result.lost_writes);
@@ -93,6 +96,18 @@ pub fn judge_recording(recording: &Recording) -> JudgedHistory {
         operations,
         notes: recording.notes.clone(),
         checks: checks.results,
+    }
+}
+
+fn end_of(ended: &Ended) -> End {
+    End {
+        at: ended.at_ns,
+        words: ended.reason.clone(),
+        blamed: match ended.fault {
+            Some(StorageFault::Damaged) => Blamed::Data,
+            Some(StorageFault::Failed | StorageFault::Full) => Blamed::Disk,
+            None => Blamed::Other,
+        },
     }
 }
 
@@ -209,6 +224,15 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
             "unsynced-writes-lost",
             facts.power_cuts.iter().any(|cut| cut.lost_bytes > 0),
         ),
+        (
+            "disk-error",
+            facts.ended.iter().any(|ended| end_of(ended).blamed == Blamed::Disk),
+        ),
+        (
+            "damage-refused",
+            facts.ended.iter().any(|ended| end_of(ended).blamed == Blamed::Data),
+        ),
+        ("no-space", facts.full > 0),
         ("writes-lost", result.lost_writes.count > 0),
         (
             "lease-expired",
@@ -430,7 +454,9 @@ impl Checks {
     }
 
     fn members(&mut self, facts: &Facts) {
-        let Some(first) = facts.ended.first() else {
+        // How a member with a faulty disk may end has a judge of its own.
+        let healthy = |ended: &&Ended| !facts.disk_faults.contains_key(&ended.member);
+        let Some(first) = facts.ended.iter().find(healthy) else {
             self.say(
                 "members-stay-up",
                 CheckVerdict::Pass,
@@ -438,13 +464,34 @@ impl Checks {
             );
             return;
         };
-        let detail = facts.ended.iter().map(|ended| {
+        let detail = facts.ended.iter().filter(healthy).map(|ended| {
             let at = nanos(ended.at_ns).as_secs_f64();
             format!("{at:.6} s m{}: {}", ended.member, ended.reason)
         });
         let text = format!("m{} ended by itself: {}", first.member, first.reason);
         let detail = detail.collect();
         self.fail("members-stay-up", Verdict::LivenessViolation, text, detail);
+    }
+
+    /// Says nothing of a run in which every disk was well.
+    fn damage(&mut self, facts: &Facts) {
+        if facts.disk_faults.is_empty() {
+            return;
+        }
+        let patients = facts.disk_faults.iter().map(|(member, since)| {
+            let flips = facts.flips.iter().filter(|flip| flip.member == *member);
+            let ended = facts.ended.iter().filter(|ended| ended.member == *member);
+            Patient {
+                member: *member,
+                since: *since,
+                damage: flips.map(|flip| (flip.at_ns, flip.path.clone())).collect(),
+                ends: ended.map(end_of).collect(),
+                is_up: facts.up.contains(member),
+            }
+        });
+        let patients: Vec<_> = patients.collect();
+        let judgement = damage::check(&patients, &facts.members, vetcd::storage::REPLACE);
+        self.judged("damage", Verdict::SafetyViolation, &judgement);
     }
 
     fn membership(&mut self, facts: &Facts) {

@@ -146,7 +146,7 @@ fn bit_rot_in_the_store_is_refused_and_never_served() {
         "{error}"
     );
     assert!(
-        error.to_string().contains("let it rebuild from its peers"),
+        error.to_string().contains(crate::storage::REPLACE),
         "{error}"
     );
 }

@@ -5,6 +5,10 @@
 //! the table.
 
 use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What a fault of the storage means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +35,67 @@ impl Fault {
     }
 }
 
+/// What a sync said that failed. Whatever it blames, a lack of space included, the data may be gone
+/// from the page cache: it is never to be taken for [`Fault::Full`], after which one may go on.
+pub fn failed_sync(error: io::Error) -> io::Error {
+    match Fault::of_io(&error) {
+        Fault::Full => io::Error::other(format!("the sync failed: {error}")),
+        _ => error,
+    }
+}
+
+/// Who of a member's storage is short of space. The log and the store say so, whoever refuses writes
+/// looks, and one task waits for it to raise the alarm.
+#[derive(Debug)]
+pub struct Space {
+    log: AtomicBool,
+    store: AtomicBool,
+    short: UnboundedSender<()>,
+    heard: Mutex<Option<UnboundedReceiver<()>>>,
+}
+
+impl Default for Space {
+    fn default() -> Space {
+        let (short, heard) = unbounded_channel();
+        Space {
+            log: AtomicBool::new(false),
+            store: AtomicBool::new(false),
+            short,
+            heard: Mutex::new(Some(heard)),
+        }
+    }
+}
+
+impl Space {
+    /// Whether anything is short of space.
+    pub fn is_short(&self) -> bool {
+        self.log.load(Ordering::Relaxed) || self.store.load(Ordering::Relaxed)
+    }
+
+    /// The log writes from its reserve, or does not any more.
+    pub fn set_log(&self, short: bool) {
+        self.set(&self.log, short);
+    }
+
+    /// A commit of the store waits for space, or does not any more.
+    pub fn set_store(&self, short: bool) {
+        self.set(&self.store, short);
+    }
+
+    fn set(&self, what: &AtomicBool, short: bool) {
+        if short && !what.swap(short, Ordering::Relaxed) {
+            // Nobody listens when the member is going down.
+            let _ = self.short.send(());
+        }
+        what.store(short, Ordering::Relaxed);
+    }
+
+    /// Told each time that something has run short; `None` when somebody listens already.
+    pub fn listen(&self) -> Option<UnboundedReceiver<()>> {
+        self.heard.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+}
+
 /// What to do with a member whose data is damaged: the only way that is safe while the setting
 /// promises to keep what was acknowledged. Its old directory counts as a vote and as a copy that
 /// others rely on; under a new identity it counts as nothing until it has caught up.
@@ -43,6 +108,32 @@ pub const REPLACE: &str = "do not delete single files and do not start it empty 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_sync_never_looks_like_a_full_disk() {
+        let error = failed_sync(io::ErrorKind::StorageFull.into());
+        assert_eq!(Fault::of_io(&error), Fault::Failed);
+        assert!(error.to_string().contains("the sync failed"), "{error}");
+    }
+
+    #[test]
+    fn running_short_is_told_once_each_time() {
+        let space = Space::default();
+        let mut heard = space.listen().expect("nobody listens yet");
+        assert!(space.listen().is_none());
+        space.set_log(true);
+        space.set_log(true);
+        assert!(space.is_short());
+        assert!(heard.try_recv().is_ok() && heard.try_recv().is_err());
+        space.set_store(true);
+        assert!(heard.try_recv().is_ok());
+        space.set_log(false);
+        assert!(space.is_short(), "the store still is");
+        space.set_store(false);
+        assert!(!space.is_short());
+        space.set_log(true);
+        assert!(heard.try_recv().is_ok());
+    }
 
     #[test]
     fn every_error_of_the_system_means_one_thing() {

@@ -50,6 +50,17 @@ impl Error {
         }
     }
 
+    /// The same, where not even a lack of space leaves anything to go on with.
+    pub(super) fn final_now(self) -> Error {
+        match self {
+            Error::Io { path, source } if Fault::of_io(&source) == Fault::Full => Error::Io {
+                path,
+                source: io::Error::other(source.to_string()),
+            },
+            other => other,
+        }
+    }
+
     pub(super) fn damaged(path: &Path, what: impl ToString) -> Error {
         Error::Damaged {
             path: path.to_owned(),

@@ -40,6 +40,7 @@ use crate::api::proto::vetcdpb::BackendMeta;
 use crate::host::{Disk, File, OpenMode, sync_parent};
 use crate::lease;
 use crate::mvcc::{Changes, Restore, State};
+use crate::storage::{Fault, failed_sync};
 use busy::{Busy, write_again};
 use codec::{Totals, name};
 pub use error::Error;
@@ -91,6 +92,8 @@ pub struct Backend {
     raw: Arc<dyn File>,
     /// Not for a store that is being built, which nobody opens again.
     busy: Option<Busy>,
+    /// Whether it came out of [`Backend::reopen`].
+    reopened: bool,
     /// `None` only while it is being dropped.
     database: Option<Database>,
 }
@@ -122,7 +125,8 @@ impl Backend {
     /// old store open must drop it first. A crash leaves the old store or the new one, whole.
     ///
     /// # Errors
-    /// The disk's; the old store is then untouched, unless only the last sync failed.
+    /// The disk's. After [`Fault::Full`] the old store is untouched; after any other failure the new
+    /// one may be in its place already, and nobody may go on with the old.
     pub fn replace(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -145,10 +149,29 @@ impl Backend {
     ) -> Result<Backend, Error> {
         remove_stale(disk, path)?;
         let building = building_path(path);
+        Self::build(disk, path, &building, state, meta, options).inspect_err(|error| {
+            if error.fault() == Fault::Full {
+                // What was built so far takes the space that others wait for. If it stays, the next
+                // build removes it.
+                _ = disk.remove_file(&building);
+            }
+        })?;
+        // The new file has taken the place of the old one: there is no going on with that.
+        Self::open_existing(disk, path, options).map_err(Error::final_now)
+    }
+
+    fn build(
+        disk: &dyn Disk,
+        path: &Path,
+        building: &Path,
+        state: &State,
+        meta: &BackendMeta,
+        options: Options,
+    ) -> Result<(), Error> {
         let file = disk
-            .open(&building, OpenMode::CreateNew)
-            .map_err(Error::io(&building))?;
-        let fresh = Backend::on_file(&building, file.clone(), options)?;
+            .open(building, OpenMode::CreateNew)
+            .map_err(Error::io(building))?;
+        let fresh = Backend::on_file(building, file.clone(), options)?;
         fresh.fill(state, meta)?;
         let written = fresh.file.clone();
         fresh.close();
@@ -156,13 +179,61 @@ impl Backend {
         // after one that failed would succeed without writing anything.
         if written.has_failed() {
             let source = io::Error::other("a write or sync failed while it was closed");
-            return Err(Error::io(&building)(source));
+            return Err(Error::io(building)(source));
         }
-        file.sync_data().map_err(Error::io(&building))?;
+        file.sync_data()
+            .map_err(failed_sync)
+            .map_err(Error::io(building))?;
         drop(file);
-        disk.rename(&building, path).map_err(Error::io(path))?;
-        sync_parent(disk, path).map_err(Error::io(path))?;
-        Self::open_existing(disk, path, options)
+        disk.rename(building, path).map_err(Error::io(path))?;
+        sync_parent(disk, path)
+            .map_err(failed_sync)
+            .map_err(Error::io(path))
+    }
+
+    /// After a commit that failed for lack of space ([`Fault::Full`]): opens the store again, as it was
+    /// before that commit, once there is as much space as it ever wanted at once. This one takes
+    /// nothing more. That is sound because nothing but growing the file had failed: whatever had been
+    /// synced before is there.
+    ///
+    /// # Errors
+    /// [`Fault::Full`]: there still is not enough, and it may be tried again. Any other is final.
+    pub fn reopen(&self, disk: &dyn Disk) -> Result<Backend, Error> {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".space");
+        let probe = PathBuf::from(name);
+        let wanted = self.file.wanted_bytes();
+        let found = disk
+            .open(&probe, OpenMode::OpenOrCreate)
+            .and_then(|file| file.allocate(wanted));
+        disk.remove_file(&probe).map_err(Error::io(&probe))?;
+        found.map_err(Error::io(&probe))?;
+        if let Some(busy) = &self.busy {
+            busy.set(false)?;
+        }
+        let mut reopened = Self::open_existing(disk, &self.path, Options::default())?;
+        reopened.reopened = true;
+        Ok(reopened)
+    }
+
+    /// Whether it was opened after a commit that failed.
+    pub fn is_reopened(&self) -> bool {
+        self.reopened
+    }
+
+    /// The index of the last log entry that the store holds.
+    ///
+    /// # Errors
+    /// The disk's, or damage.
+    pub fn consistent_index(&self) -> Result<u64, Error> {
+        let meta = self.read(|database| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(META)?;
+            let value = table.get(name::META)?;
+            Ok(value.and_then(|value| codec::decode_meta(value.value())))
+        })?;
+        let meta = meta.ok_or_else(|| Error::damaged(&self.path, "its metadata is garbled"))?;
+        Ok(meta.consistent_index)
     }
 
     fn open_existing(disk: &dyn Disk, path: &Path, options: Options) -> Result<Backend, Error> {
@@ -204,6 +275,7 @@ impl Backend {
             file,
             raw,
             busy: None,
+            reopened: false,
             database: None,
         };
         backend.database = Some(opened?);

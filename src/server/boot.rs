@@ -517,6 +517,10 @@ fn open_backend(
 
 /// Empties the data directory of a member whose log contradicts its cluster, keeping its identity
 /// and term, so that it can rebuild from its peers. Only for settings that permit losing writes.
+///
+/// The member comes back as one that joins: with an empty log *before* the agreed beginning and no
+/// membership of its own, since the members of the flags may be long gone. Whom to talk to it takes
+/// from its store, or from the flags when that cannot be read.
 pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     assert!(
         options.may_lose_writes(),
@@ -524,6 +528,10 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     );
     let (log, recovered) = open_log(disk, options)?;
     drop(log);
+    let members = known_members(disk, options).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the store does not say who the members are: taking the flags' word");
+        options.members.clone()
+    });
     for directory in [options.wal_dir(), options.snapshot_dir()] {
         for name in disk.list_dir(&directory).map_err(io_error(&directory))? {
             let path = directory.join(name);
@@ -531,14 +539,36 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
         }
         disk.sync_dir(&directory).map_err(io_error(&directory))?;
     }
-    let (mut log, _) = open_log(disk, options)?;
+    let identity = Identity {
+        cluster_id: recovered.metadata.cluster_id,
+        member_id: recovered.metadata.member_id,
+    };
+    let anew = Options {
+        identity,
+        members,
+        joins: true,
+        ..options.clone()
+    };
+    let (mut log, empty) = open_log(disk, &anew)?;
     log.append(&wal::Batch {
         // A new term here as well: the leader must not go on counting what has just been dropped.
         hard_state: Some(wal::HardState {
-            commit: GENESIS.0,
+            commit: 0,
             ..term_after_loss(recovered.hard_state)
         }),
         ..Default::default()
     })?;
+    open_backend(disk, &anew, identity, &empty)?;
     Ok(())
+}
+
+/// Who the members are by this member's own store.
+fn known_members(disk: &Arc<dyn Disk>, options: &Options) -> Result<Members, Error> {
+    let store = Backend::open(disk.clone(), &options.backend_path())?.load()?;
+    let members = Published::restored(store.state, store.meta).members;
+    let known = members.iter().next().is_some();
+    Ok(match known {
+        true => members,
+        false => options.members.clone(),
+    })
 }

@@ -17,12 +17,13 @@ use super::format::encode_record;
 use super::format::{HardStateRecord, Kind, MarkRecord, Nothing, PAYLOAD_BYTES_MAX, Place, Tail};
 use super::open::{begin_segment, tail};
 use super::recovery::FoundSegment;
-use super::segment::{Durable, SegmentName, spare_path};
+use super::segment::{Durable, NEXT, SegmentName, spare_path};
 use super::state::State;
 use super::{Batch, Metadata, Options, Position};
 use crate::defect;
 use crate::defects::Defects;
-use crate::host::{Disk, File};
+use crate::host::{Disk, File, OpenMode};
+use crate::storage::{self, Fault, Space};
 
 /// A write buffer that grew beyond this is given back after use.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
@@ -49,6 +50,9 @@ pub struct Log {
     pub(super) defects: Defects,
     pub(super) failed: Option<Error>,
     pub(super) stats: LogStats,
+    /// Whether the last attempt to reserve space found none.
+    pub(super) short: bool,
+    pub(super) space: Arc<Space>,
 }
 
 /// The segment being written.
@@ -109,7 +113,7 @@ pub struct SyncPoint {
 impl SyncPoint {
     /// Makes everything durable that had been written when the point was taken. Blocks.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(storage::failed_sync)
     }
 }
 
@@ -132,6 +136,45 @@ impl Log {
             false if defect!(self.defects, NoDirectorySync) => Durable::Nameless,
             false => Durable::Yes,
         }
+    }
+
+    /// Tells `space` from now on when the disk has no more space to reserve, and when it has again.
+    pub fn report_space(&mut self, space: Arc<Space>) {
+        space.set_log(self.short);
+        self.space = space;
+    }
+
+    /// Whether the disk is full and what is written goes into [`super::Options::reserve_bytes`]. Once
+    /// they are used up, the next write fails, and that is final.
+    pub fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// Tries again to reserve space, if there was none. Nothing depends on its success: what could
+    /// not be reserved was never written to.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; final.
+    pub fn look_for_space(&mut self) -> Result<(), Error> {
+        self.guarded(|log| {
+            if log.short {
+                log.allocate()?;
+            }
+            if log.short && log.active.end() >= log.options.segment_bytes {
+                log.prepare_segment()?;
+            }
+            Ok(())
+        })
+    }
+
+    fn set_short(&mut self, short: bool) {
+        if std::mem::replace(&mut self.short, short) != short {
+            match short {
+                true => tracing::error!("no space left for the log: it goes on in its reserve"),
+                false => tracing::warn!("there is space for the log again"),
+            }
+        }
+        self.space.set_log(short);
     }
 
     /// Whose log it is.
@@ -190,7 +233,9 @@ impl Log {
         if synced.is_err() && defect!(self.defects, RetryFailedSync) {
             synced = self.active.file.sync_data();
         }
-        synced.map_err(Error::io("sync", &self.active.path))?;
+        synced
+            .map_err(storage::failed_sync)
+            .map_err(Error::io("sync", &self.active.path))?;
         self.stats.syncs += 1;
         self.synced = self.end();
         Ok(())
@@ -383,27 +428,70 @@ impl Log {
     }
 
     /// Reserves space for what is about to be written and some more, so that most syncs find the
-    /// file's length and place on the disk unchanged. A full disk is no failure here: the write may
-    /// still fit, or will say so itself.
+    /// file's length and place on the disk unchanged. A full disk is no failure here: there is the
+    /// reserve, and where that is used up, the write will say so itself.
     fn allocate(&mut self) -> Result<(), Error> {
         let (step, end) = (self.options.allocate_bytes, self.active.end());
-        if step == 0 || self.active.tail == Tail::Nothing || end <= self.active.allocated {
+        if step == 0 || self.active.tail == Tail::Nothing {
             return Ok(());
         }
-        let wanted = end.next_multiple_of(step);
-        let wanted = wanted.min(self.options.segment_bytes).max(end);
-        match self.active.file.allocate(wanted) {
-            Ok(()) => self.active.allocated = wanted,
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-            Err(error) => return Err(Error::io("reserve space for", &self.active.path)(error)),
+        let needed = end + self.options.reserve_bytes;
+        if needed > self.active.allocated {
+            let wanted = needed.next_multiple_of(step);
+            let most = self.options.segment_bytes + self.options.reserve_bytes;
+            let wanted = wanted.min(most).max(needed);
+            match self.active.file.allocate(wanted) {
+                Ok(()) => self.active.allocated = wanted,
+                Err(error) if Fault::of_io(&error) == Fault::Full => {
+                    self.set_short(true);
+                    return Ok(());
+                }
+                Err(error) => {
+                    return Err(Error::io("reserve space for", &self.active.path)(error));
+                }
+            }
+        }
+        // A full segment whose successor found no space is no sign of space.
+        if end < self.options.segment_bytes {
+            self.set_short(false);
         }
         Ok(())
+    }
+
+    /// Makes the file of the next segment, unless a released one is at hand, with a reserve of its
+    /// own. `false` when there is no space for it: the log then goes on in the segment that it has.
+    fn prepare_segment(&mut self) -> Result<bool, Error> {
+        let reserve = self.options.reserve_bytes;
+        if reserve == 0 || self.options.allocate_bytes == 0 || !self.spares.is_empty() {
+            return Ok(true);
+        }
+        let path = self.dir.join(NEXT);
+        let prepared = self
+            .disk
+            .open(&path, OpenMode::OpenOrCreate)
+            .and_then(|file| file.allocate(reserve));
+        match prepared {
+            Ok(()) => {
+                self.spares.push_back(path);
+                self.set_short(false);
+                Ok(true)
+            }
+            Err(error) if Fault::of_io(&error) == Fault::Full => {
+                self.set_short(true);
+                Ok(false)
+            }
+            Err(error) => Err(Error::io("reserve space for", &path)(error)),
+        }
     }
 
     /// Begins the next segment when the active one is full.
     fn make_room(&mut self) -> Result<(), Error> {
         let end = self.active.end();
         if end < self.options.segment_bytes || end <= self.active.head_bytes {
+            return Ok(());
+        }
+        // While the disk is full, whoever looks for space looks for this as well.
+        if (self.short && self.spares.is_empty()) || !self.prepare_segment()? {
             return Ok(());
         }
         self.flush()?;

@@ -198,6 +198,10 @@ pub struct Options {
     /// Space is reserved so many bytes at a time, and never beyond a full segment; 0 reserves
     /// nothing. May vary as well.
     pub allocate_bytes: u64,
+    /// So much more space is kept reserved behind the last record, and in the next segment before it
+    /// is begun, for a disk that runs full: see [`Log::is_short`]. Only beside `allocate_bytes`; 0
+    /// keeps none. May vary as well.
+    pub reserve_bytes: u64,
     /// So many released segments are kept, to be written over by later ones; 0 removes them all.
     pub spares: usize,
     /// Segments beyond this number are removed once they are released; up to it they stay.
@@ -209,6 +213,7 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             allocate_bytes: 0,
+            reserve_bytes: 0,
             spares: 0,
             keep: 0,
         }

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vetcd::api::proto::etcdserverpb::alarm_request::AlarmAction;
+use vetcd::api::proto::etcdserverpb::{AlarmRequest, AlarmType};
 use vetcd::client::{Client, ClientOptions};
 use vetcd::defects::Defects;
+use vetcd::host::HostExt;
 
 use super::facts::{Facts, Panic, Recovery};
 use super::log;
@@ -37,6 +40,46 @@ const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
 const WATCH_GRACE: Duration = Duration::from_secs(2);
 /// Length of the run that warms the process up.
 const WARM_UP: Duration = Duration::from_secs(3);
+
+/// How often the operator of a cluster whose disks fill up looks at its alarms.
+const OPERATE_EVERY: Duration = Duration::from_secs(1);
+
+fn has_disk_full(plan: &Plan) -> bool {
+    let mut faults = plan.faults.iter();
+    faults.any(|planned| matches!(planned.fault, Fault::DiskFull { .. }))
+}
+
+/// Starts somebody who disarms alarms that there is no space, a second or so after he sees them: too
+/// early for as long as a disk is full, so that they have to come back.
+fn start_operator(world: &World, cluster: &Cluster) {
+    let node = world.add_node("operator", NodeConfig::default());
+    let cluster = cluster.clone();
+    world.start(node, move |host| {
+        Box::pin(async move {
+            let mut turn = 0;
+            loop {
+                host.sleep(OPERATE_EVERY).await;
+                turn += 1;
+                let servers = cluster.machines().into_iter();
+                let servers: Vec<_> = servers.filter_map(|n| cluster.server(n)).collect();
+                let Some(server) = servers.get(turn % servers.len().max(1)) else {
+                    continue;
+                };
+                let alarms = server.serializable().alarms.of_kind(AlarmType::Nospace);
+                for alarm in alarms {
+                    let request = AlarmRequest {
+                        action: AlarmAction::Deactivate as i32,
+                        member_id: alarm.member_id,
+                        alarm: alarm.alarm,
+                    };
+                    let disarming = server.alarm(request);
+                    // Whether it came through shows at the next look.
+                    _ = host.timeout(OPERATE_EVERY, disarming).await;
+                }
+            }
+        })
+    });
+}
 
 /// The network that a plan asks for.
 pub fn network(plan: &Plan) -> NetworkConfig {
@@ -93,6 +136,9 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     })
     .map_err(|error| error.to_string())?;
     cluster.start_all();
+    if has_disk_full(&plan) {
+        start_operator(&world, &cluster);
+    }
     let recorder = recorder(&world);
     let clients = start_clients(&world, &plan, &cluster, &recorder);
 
@@ -522,7 +568,8 @@ fn panics(world: &World) -> Vec<Panic> {
 fn node_names(world: &World, plan: &Plan) -> Vec<String> {
     let planned = plan.workloads.iter();
     let clients: u32 = planned.map(|planned| planned.workload.clients()).sum();
-    let nodes = plan.members.len() as u32 + spares(plan) + clients;
+    let operators = u32::from(has_disk_full(plan));
+    let nodes = plan.members.len() as u32 + spares(plan) + operators + clients;
     (0..nodes)
         .map(|number| world.name(NodeId(number)))
         .collect()

@@ -146,6 +146,9 @@ mod tests {
             assert_eq!(Fault::of_io(&kind.into()), fault, "{kind}");
         }
         assert_eq!(Fault::of_io(&io::Error::from_raw_os_error(28)), Fault::Full);
-        assert_eq!(Fault::of_io(&io::Error::from_raw_os_error(5)), Fault::Failed);
+        assert_eq!(
+            Fault::of_io(&io::Error::from_raw_os_error(5)),
+            Fault::Failed
+        );
     }
 }

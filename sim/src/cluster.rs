@@ -475,7 +475,10 @@ impl Cluster {
 
     /// How many operations of all disks found no space.
     pub fn full_count(&self) -> u64 {
-        let disks = self.members.iter().map(|member| self.world.disk(member.node));
+        let disks = self
+            .members
+            .iter()
+            .map(|member| self.world.disk(member.node));
         disks.map(|disk| disk.counters().full).sum()
     }
 

@@ -20,7 +20,6 @@ fn run(faults: &str, events: &str, seed: u64) -> RunResult {
          tags = [\"disk\"]\n\
          [cluster.server]\n\
          wal-segment-bytes = 65536\n\
-         snapshot-count = 100\n\
          [time]\n\
          run = \"8s\"\n\
          recover-within = \"10s\"\n\

@@ -92,8 +92,6 @@ pub struct Backend {
     raw: Arc<dyn File>,
     /// Not for a store that is being built, which nobody opens again.
     busy: Option<Busy>,
-    /// Whether it came out of [`Backend::reopen`].
-    reopened: bool,
     /// `None` only while it is being dropped.
     database: Option<Database>,
 }
@@ -211,29 +209,7 @@ impl Backend {
         if let Some(busy) = &self.busy {
             busy.set(false)?;
         }
-        let mut reopened = Self::open_existing(disk, &self.path, Options::default())?;
-        reopened.reopened = true;
-        Ok(reopened)
-    }
-
-    /// Whether it was opened after a commit that failed.
-    pub fn is_reopened(&self) -> bool {
-        self.reopened
-    }
-
-    /// The index of the last log entry that the store holds.
-    ///
-    /// # Errors
-    /// The disk's, or damage.
-    pub fn consistent_index(&self) -> Result<u64, Error> {
-        let meta = self.read(|database| {
-            let transaction = database.begin_read()?;
-            let table = transaction.open_table(META)?;
-            let value = table.get(name::META)?;
-            Ok(value.and_then(|value| codec::decode_meta(value.value())))
-        })?;
-        let meta = meta.ok_or_else(|| Error::damaged(&self.path, "its metadata is garbled"))?;
-        Ok(meta.consistent_index)
+        Self::open_existing(disk, &self.path, Options::default())
     }
 
     fn open_existing(disk: &dyn Disk, path: &Path, options: Options) -> Result<Backend, Error> {
@@ -275,7 +251,6 @@ impl Backend {
             file,
             raw,
             busy: None,
-            reopened: false,
             database: None,
         };
         backend.database = Some(opened?);
@@ -348,6 +323,24 @@ impl Backend {
     /// # Errors
     /// The disk's, or damage. The store then takes no more commits: the member must stop.
     pub fn commit(&self, changes: &Changes, meta: &BackendMeta) -> Result<(), Error> {
+        self.commit_changes(changes, meta, false)
+    }
+
+    /// [`Backend::commit`] of what was to be committed before and failed for lack of space, on the
+    /// store that was opened again: whether or not it had come through then, it has once afterwards.
+    ///
+    /// # Errors
+    /// As [`Backend::commit`].
+    pub fn commit_again(&self, changes: &Changes, meta: &BackendMeta) -> Result<(), Error> {
+        self.commit_changes(changes, meta, true)
+    }
+
+    fn commit_changes(
+        &self,
+        changes: &Changes,
+        meta: &BackendMeta,
+        again: bool,
+    ) -> Result<(), Error> {
         self.write(|transaction| {
             let mut table = transaction.open_table(KEY)?;
             let mut totals = stored_totals(transaction)?;
@@ -356,7 +349,7 @@ impl Backend {
                 let value = table.remove(&*name)?;
                 let known =
                     value.is_some_and(|value| totals.subtract(&name, value.value()).is_some());
-                if !known {
+                if !known && !again {
                     let what = format!("record {} to remove is not there", removed.revision);
                     return Err(redb::Error::Corrupted(what));
                 }
@@ -365,7 +358,11 @@ impl Backend {
                 let name = record.revision_key().encode();
                 let value = codec::encode_record(&name, record);
                 totals.add(&name, &value);
-                table.insert(&*name, &*value)?;
+                let there = table.insert(&*name, &*value)?;
+                if again && let Some(there) = there {
+                    // Never less than was counted for it.
+                    _ = totals.subtract(&name, there.value());
+                }
             }
             store_leases(transaction, &changes.leases)?;
             let meta = BackendMeta {

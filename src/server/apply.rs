@@ -564,6 +564,10 @@ impl Applier {
             backend: self.backend.clone(),
             changes,
             meta,
+            is_wanted: Box::new({
+                let signals = progress.signals.clone();
+                move || !signals.is_closed()
+            }),
         };
         let signals = progress.signals.clone();
         let (rebuilder, disk) = (self.host.clone(), self.host.disk());

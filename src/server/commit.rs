@@ -25,6 +25,8 @@ pub(super) struct Commit {
     pub backend: Arc<Backend>,
     pub changes: Changes,
     pub meta: BackendMeta,
+    /// Whether anybody still waits for it: a member that has ended must not write to its store.
+    pub is_wanted: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Commit {
@@ -40,12 +42,17 @@ impl Commit {
             mut backend,
             changes,
             meta,
+            is_wanted,
         } = self;
         let work = Arc::new((changes, meta));
+        let mut again = false;
         loop {
             let (store, what) = (backend.clone(), work.clone());
             let committing = host.run_blocking(move || {
-                commit(&store, &what.0, &what.1)?;
+                match again {
+                    true => store.commit_again(&what.0, &what.1)?,
+                    false => store.commit(&what.0, &what.1)?,
+                }
                 Ok::<_, backend::Error>(store.size().ok())
             });
             match committing.await.ok_or(Error::Interrupted)? {
@@ -56,7 +63,8 @@ impl Commit {
                 Err(error) if error.fault() == Fault::Full => {
                     tracing::error!(%error, "no space left for the store: it waits for some");
                     space.set_store(true);
-                    backend = reopen(&host, backend).await?;
+                    backend = reopen(&host, backend, &*is_wanted).await?;
+                    again = true;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -64,17 +72,16 @@ impl Commit {
     }
 }
 
-/// Commits, unless the store holds all of it: a commit that failed may have come through.
-fn commit(store: &Backend, changes: &Changes, meta: &BackendMeta) -> Result<(), backend::Error> {
-    match store.is_reopened() && store.consistent_index()? >= meta.consistent_index {
-        true => Ok(()),
-        false => store.commit(changes, meta),
-    }
-}
-
-async fn reopen(host: &Arc<dyn Host>, backend: Arc<Backend>) -> Result<Arc<Backend>, Error> {
+async fn reopen(
+    host: &Arc<dyn Host>,
+    backend: Arc<Backend>,
+    is_wanted: &(dyn Fn() -> bool + Send + Sync),
+) -> Result<Arc<Backend>, Error> {
     loop {
         host.sleep(TRY_EVERY).await;
+        if !is_wanted() {
+            return Err(Error::Interrupted);
+        }
         let (store, disk) = (backend.clone(), host.disk());
         let reopening = host.run_blocking(move || store.reopen(&*disk));
         match reopening.await.ok_or(Error::Interrupted)? {
@@ -84,4 +91,3 @@ async fn reopen(host: &Arc<dyn Host>, backend: Arc<Backend>) -> Result<Arc<Backe
         }
     }
 }
-

@@ -51,7 +51,10 @@ impl Server {
         if self.is_out_of_space() {
             return Err(Refusal::NoSpace.into());
         }
-        if self.quota.is_none_or(|quota| self.sizes.in_use() + cost < quota) {
+        if self
+            .quota
+            .is_none_or(|quota| self.sizes.in_use() + cost < quota)
+        {
             return Ok(());
         }
         // Whether or not the alarm is raised, this request is refused.

@@ -63,7 +63,9 @@ impl Files {
                 None => writeln!(streams.err, "{records} records, the log is whole")?,
             },
             Err(error) => {
-                return Err(failed(format!("the member will not start from it: {error}")));
+                return Err(failed(format!(
+                    "the member will not start from it: {error}"
+                )));
             }
         }
         Ok(())

@@ -236,7 +236,11 @@ mod tests {
         assert!(violation(unfounded).contains("and they are not"));
         let early = patient(vec![end(6, Blamed::Data, good)], true, false);
         assert!(violation(early).contains("and they are not"));
-        let silent = patient(vec![end(11, Blamed::Data, "data/x is damaged")], true, false);
+        let silent = patient(
+            vec![end(11, Blamed::Data, "data/x is damaged")],
+            true,
+            false,
+        );
         assert!(violation(silent).contains("what to do"));
         let nowhere = patient(vec![end(11, Blamed::Data, "oh: replace it")], true, false);
         assert!(violation(nowhere).contains("where"));

@@ -133,7 +133,7 @@ pub(super) fn options(boot: u32) -> boot::Options {
         wal_options: wal::Options {
             segment_bytes: SEGMENT_BYTES,
             allocate_bytes: 1024,
-            reserve_bytes: 0,
+            reserve_bytes: 1024,
             spares: 1,
             keep: 0,
         },

@@ -1,12 +1,12 @@
 //! Disk full: somebody else on the volume (logs, a core dump, another tenant) takes all space, and
 //! gives it back later. What makes a file longer fails with ENOSPC, writing over what is there does
-//! not. Up to a megabyte is left, as the seed draws it, so that the member runs out of it anywhere.
+//! not. A little may be left, as the seed draws it, so that the member runs out of it anywhere.
 
 use super::{Begun, Injector};
 use crate::rng::Stream;
 
 const KIND: &str = "disk-full";
-const LEFT_MAX: u64 = 1 << 20;
+const LEFT_MAX: u64 = 64 << 10;
 
 pub fn begin(injector: &Injector, members: Vec<u32>, random: &mut Stream) -> Begun {
     let left = match random.chance(0.5) {

@@ -183,9 +183,7 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.disk_faults = cluster.tended();
     facts.full = cluster.full_count();
     let machines = cluster.machines().into_iter();
-    facts.up = machines
-        .filter(|n| cluster.server(*n).is_some())
-        .collect();
+    facts.up = machines.filter(|n| cluster.server(*n).is_some()).collect();
     facts.ended = cluster.ended_by_themselves();
     facts.removals = cluster.removals();
     facts.panics = panics(&world);
@@ -439,10 +437,7 @@ async fn recover(
             }
         }
         cluster.supervise();
-        let all_up = cluster
-            .able()
-            .iter()
-            .all(|n| cluster.server(*n).is_some());
+        let all_up = cluster.able().iter().all(|n| cluster.server(*n).is_some());
         let all_served = recovery.served_ns.iter().all(Option::is_some);
         if recovery.leader_ns.is_some() && all_served && all_up {
             break;

@@ -8,6 +8,7 @@ use vetcd::storage::Fault as StorageFault;
 use vetcd::wal::LossWindow;
 
 use super::facts::Facts;
+use crate::check::damage::{self, Blamed, End, Patient};
 use crate::check::liveness::{self, Service};
 use crate::check::loss::{self, PowerLoss, Promise};
 use crate::check::membership::{self, RemovedMember};
@@ -15,7 +16,6 @@ use crate::check::{self, KnownOrder, Verdict as Judgement};
 use crate::check::{
     after_loss, convergence, lease, lock, serializable_reads, strict_serializability, watch,
 };
-use crate::check::damage::{self, Blamed, End, Patient};
 use crate::cluster::{Ended, member_config};
 use crate::history::read::{Content, Model, Recording};
 use crate::history::{
@@ -226,11 +226,17 @@ fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
         ),
         (
             "disk-error",
-            facts.ended.iter().any(|ended| end_of(ended).blamed == Blamed::Disk),
+            facts
+                .ended
+                .iter()
+                .any(|ended| end_of(ended).blamed == Blamed::Disk),
         ),
         (
             "damage-refused",
-            facts.ended.iter().any(|ended| end_of(ended).blamed == Blamed::Data),
+            facts
+                .ended
+                .iter()
+                .any(|ended| end_of(ended).blamed == Blamed::Data),
         ),
         ("no-space", facts.full > 0),
         ("writes-lost", result.lost_writes.count > 0),

@@ -254,7 +254,10 @@ pub const EVENTS: &[Choice] = &[
         "damage-refused",
         "a member refused to go on with what its disk holds",
     ),
-    choice("no-space", "the disk of a member had no space for something"),
+    choice(
+        "no-space",
+        "the disk of a member had no space for something",
+    ),
     choice(
         "compacted",
         "a compaction of the key-value history was acknowledged",
@@ -774,7 +777,10 @@ const FAULT_KIND: &[Choice] = &[
 ];
 const PAGES: &[Choice] = &[
     choice("random", "either of the two, drawn from the seed"),
-    choice("kept", "they read as written until power is lost (ext4, xfs)"),
+    choice(
+        "kept",
+        "they read as written until power is lost (ext4, xfs)",
+    ),
     choice("dropped", "they read as what the disk holds (btrfs)"),
 ];
 const FILES: &[Choice] = &[

@@ -265,7 +265,10 @@ fn a_reserve_that_is_used_up_ends_the_log_and_loses_nothing() {
     assert!(synced > 10, "{synced}");
     disk.pack(false);
     log.look_for_space().unwrap_err();
-    assert!(log.append(&commit(1, 1)).is_err(), "a failed write is final");
+    assert!(
+        log.append(&commit(1, 1)).is_err(),
+        "a failed write is final"
+    );
     let (_, recovered) = open(&disk.after_power_loss(&mut disk::Draw(1)), WITH_RESERVE).unwrap();
     assert_eq!(recovered.entries.len() as u64, synced);
 }

@@ -122,6 +122,7 @@ mod policy;
 mod reader;
 mod recovery;
 mod segment;
+mod space;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -195,8 +196,8 @@ pub struct Options {
     /// A segment that has reached this many bytes is closed and the next one begun. May vary from
     /// one opening to the next.
     pub segment_bytes: u64,
-    /// Space is reserved so many bytes at a time, and never beyond a full segment; 0 reserves
-    /// nothing. May vary as well.
+    /// Space is reserved so many bytes at a time, and never beyond a full segment and what is kept in
+    /// reserve; 0 reserves nothing. May vary as well.
     pub allocate_bytes: u64,
     /// So much more space is kept reserved behind the last record, and in the next segment before it
     /// is begun, for a disk that runs full: see [`Log::is_short`]. Only beside `allocate_bytes`; 0

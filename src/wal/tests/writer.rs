@@ -375,8 +375,11 @@ async fn a_full_disk_is_looked_at_until_there_is_space() {
     let (sender, mut acks) = unbounded_channel();
     let policy: SyncPolicy = "always".parse().unwrap();
     let writer = Writer::start(host.clone(), log, policy, sender, unmeasured());
+    // What is written first takes the reserve.
+    writer.append(1, entries([entry(1, 1, 100)]));
+    assert!(matches!(acks.recv().await, Some(Ack::Persisted { .. })));
     disk.pack(true);
-    for index in 1..=10 {
+    for index in 2..=10 {
         writer.append(index, entries([entry(index, 1, 100)]));
         assert!(matches!(acks.recv().await, Some(Ack::Persisted { .. })));
     }

@@ -106,6 +106,7 @@ fn log(home: &Path, group: u64, rounds: u32) {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let options = Options {
         allocate_bytes: 4 << 20,
+        reserve_bytes: 0,
         ..Options::default()
     };
     let dir = home.join(format!("wal-{group}"));

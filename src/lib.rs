@@ -23,6 +23,7 @@ pub mod mvcc;
 pub mod raft;
 pub mod server;
 pub mod snapshot;
+pub mod storage;
 pub mod tls;
 pub mod util;
 pub mod wal;

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use vetcd::config::Config;
 use vetcd::host::layer::{Layer, Layered};
 use vetcd::host::{Event, Host};
 use vetcd::server::{self, Server};
+use vetcd::storage::Fault;
 
 use crate::observe::Observer;
 use crate::plan::Plan;
@@ -33,7 +35,14 @@ pub struct Ended {
     pub reason: String,
     /// Whether it said that the cluster has removed it.
     pub removal: bool,
+    /// Which fault of its storage it blamed.
+    pub fault: Option<Fault>,
+    /// Whether it had come so far as to serve.
+    pub served: bool,
 }
+
+/// A supervisor starts a member again after this.
+const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The cluster; clones share it.
 #[derive(Clone)]
@@ -61,6 +70,14 @@ struct State {
     removals: Vec<Removal>,
     /// Machines whose member gave up joining.
     gave_up: BTreeSet<u32>,
+    /// Members whose disk had a fault, since when (virtual nanoseconds): their processes have a
+    /// supervisor.
+    tended: BTreeMap<u32, u64>,
+    /// When the supervisor starts a member.
+    to_start: BTreeMap<u32, u64>,
+    /// Members that refused to start with what their disk holds: for good, as far as a supervisor
+    /// goes.
+    refused: BTreeSet<u32>,
     /// How often a machine has joined.
     joined: BTreeMap<u32, u32>,
 }
@@ -336,7 +353,9 @@ impl Cluster {
             return;
         }
         let config = {
-            let state = self.lock();
+            let mut state = self.lock();
+            state.to_start.remove(&number);
+            state.refused.remove(&number);
             let removed = state.removals.iter().rfind(|r| r.member == number);
             let unaware = removed.is_some_and(|removal| removal.stopped_ns.is_none());
             match state.configs.get(&number) {
@@ -364,8 +383,11 @@ impl Cluster {
                 let ended = server::run(host, config, stopped, serving).await;
                 match ended {
                     Err(error) if error.is_failed_join() => cluster.not_joined(number),
-                    Err(error) => cluster.ended(number, error.to_string(), error.is_removal()),
-                    Ok(()) => cluster.ended(number, "stopped".to_owned(), false),
+                    Err(error) => {
+                        let removal = error.is_removal();
+                        cluster.ended(number, error.to_string(), removal, error.fault());
+                    }
+                    Ok(()) => cluster.ended(number, "stopped".to_owned(), false, None),
                 }
             })
         });
@@ -383,11 +405,11 @@ impl Cluster {
         removed.for_each(|removal| _ = removal.stopped_ns.get_or_insert(at_ns));
     }
 
-    fn ended(&self, number: u32, reason: String, removal: bool) {
+    fn ended(&self, number: u32, reason: String, removal: bool, fault: Option<Fault>) {
         let at_ns = self.world.now_ns();
         self.observer.died(number);
         let mut state = self.lock();
-        state.servers.remove(&number);
+        let served = state.servers.remove(&number).is_some();
         let current = state.current.contains(&number);
         let open = state.removals.iter_mut().rfind(|r| r.member == number);
         if let Some(open) = open.filter(|_| removal && !current) {
@@ -399,7 +421,65 @@ impl Cluster {
             member: number,
             reason,
             removal,
+            fault,
+            served,
         });
+        // One that served did not look at all that its disk holds: its next start does.
+        if fault == Some(Fault::Damaged) && !served {
+            state.refused.insert(number);
+        } else if state.tended.contains_key(&number) {
+            let start_ns = at_ns + START_AGAIN_AFTER.as_nanos() as u64;
+            state.to_start.insert(number, start_ns);
+        }
+    }
+
+    /// From now on a supervisor starts member `number` again when it ends by itself, unless it
+    /// refuses what its disk holds: see [`Cluster::supervise`].
+    pub fn tend(&self, number: u32) {
+        let at_ns = self.world.now_ns();
+        self.lock().tended.entry(number).or_insert(at_ns);
+    }
+
+    /// Since when the disk of each member that had one had a fault (virtual nanoseconds).
+    pub fn tended(&self) -> BTreeMap<u32, u64> {
+        self.lock().tended.clone()
+    }
+
+    /// The supervisor starts member `number` before long.
+    pub fn start_soon(&self, number: u32) {
+        let start_ns = self.world.now_ns() + START_AGAIN_AFTER.as_nanos() as u64;
+        self.lock().to_start.insert(number, start_ns);
+    }
+
+    /// Starts what the supervisor has to start by now.
+    pub fn supervise(&self) {
+        let now_ns = self.world.now_ns();
+        let due: Vec<u32> = {
+            let state = self.lock();
+            let due = state.to_start.iter().filter(|(_, at_ns)| **at_ns <= now_ns);
+            due.map(|(number, _)| *number).collect()
+        };
+        for number in due {
+            // Its process may not have ended all of its tasks yet.
+            if !self.world.is_up(self.node(number)) {
+                self.start(number);
+            }
+        }
+    }
+
+    /// The members that belong to the cluster now, without those that refused what their disk holds.
+    pub fn able(&self) -> Vec<u32> {
+        let state = self.lock();
+        state.current.difference(&state.refused).copied().collect()
+    }
+
+    /// How many operations of all disks found no space.
+    pub fn full_count(&self) -> u64 {
+        let disks = self
+            .members
+            .iter()
+            .map(|member| self.world.disk(member.node));
+        disks.map(|disk| disk.counters().full).sum()
     }
 
     /// Kills the process of member `number`; its page cache survives. `false` when none runs.
@@ -423,6 +503,8 @@ impl Cluster {
         let mut state = self.lock();
         state.servers.remove(&number);
         state.paused.remove(&number);
+        // Whoever took it down starts it again.
+        state.to_start.remove(&number);
     }
 
     /// Stops the process of member `number` in its tracks. Pauses count: the last one resumed

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::host::{Disk, File, OpenMode};
+use crate::storage::failed_sync;
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -61,5 +62,5 @@ pub(super) fn write_again(file: &dyn File) -> io::Result<()> {
         file.write_at(offset, &buffer[..read])?;
         offset += read as u64;
     }
-    file.sync_data()
+    file.sync_data().map_err(failed_sync)
 }

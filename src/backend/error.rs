@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::storage::{Fault, REPLACE};
+
 /// A failure of the store's file. After one that concerns a write, the member must stop: nothing
 /// more is written through that handle, and the log holds what the file does not.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +18,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file cannot have been written by this program in full.
-    #[error(
-        "store {} is damaged: {what}; do not delete single files: move the member's data directory \
-         aside and let it rebuild from its peers, or restore it from a snapshot",
-        path.display()
-    )]
+    #[error("store {} is damaged: {what}: {REPLACE}", path.display())]
     Damaged {
         /// The store's file.
         path: PathBuf,
@@ -36,10 +34,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it means for the member.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Io { source, .. } => Fault::of_io(source),
+            Error::Damaged { .. } => Fault::Damaged,
+            Error::Closed { .. } => Fault::Failed,
+        }
+    }
+
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
         move |source| Error::Io {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// The same, where not even a lack of space leaves anything to go on with.
+    pub(super) fn final_now(self) -> Error {
+        match self {
+            Error::Io { path, source } if Fault::of_io(&source) == Fault::Full => Error::Io {
+                path,
+                source: io::Error::other(source.to_string()),
+            },
+            other => other,
         }
     }
 

@@ -7,11 +7,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redb::StorageBackend;
 
 use crate::host::File;
+use crate::storage::failed_sync;
 
 /// A file given to redb.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct StoreFile {
     file: Arc<dyn File>,
     closed: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
+    /// The most bytes that it ever grew by at once, or tried to.
+    wanted: Arc<AtomicU64>,
 }
 
 impl StoreFile {
@@ -27,6 +30,7 @@ impl StoreFile {
             file,
             closed: Arc::default(),
             failed: Arc::default(),
+            wanted: Arc::default(),
         }
     }
 
@@ -38,6 +42,11 @@ impl StoreFile {
     /// Whether a write, a sync or a length change ever failed, be it one that redb kept to itself.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// The most bytes that it ever grew by at once, or tried to.
+    pub(super) fn wanted_bytes(&self) -> u64 {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Whether it was shut, by its owner or by a failure.
@@ -77,11 +86,23 @@ impl StorageBackend for StoreFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.latched(self.open()?.set_len(len))
+        let file = self.open()?;
+        // Space is reserved where the file grows: then it is here that a full disk says so, before
+        // anything is written, and not in a write or a sync, after which nothing could be believed.
+        let grown = match file.len() {
+            Ok(length) if length < len => {
+                self.wanted.fetch_max(len - length, Ordering::Relaxed);
+                file.allocate(len)
+            }
+            Ok(_) => file.set_len(len),
+            Err(error) => Err(error),
+        };
+        self.latched(grown)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.latched(self.open()?.sync_data())
+        let synced = self.open()?.sync_data();
+        self.latched(synced.map_err(failed_sync))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

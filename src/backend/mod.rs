@@ -40,6 +40,7 @@ use crate::api::proto::vetcdpb::BackendMeta;
 use crate::host::{Disk, File, OpenMode, sync_parent};
 use crate::lease;
 use crate::mvcc::{Changes, Restore, State};
+use crate::storage::{Fault, failed_sync};
 use busy::{Busy, write_again};
 use codec::{Totals, name};
 pub use error::Error;
@@ -122,7 +123,8 @@ impl Backend {
     /// old store open must drop it first. A crash leaves the old store or the new one, whole.
     ///
     /// # Errors
-    /// The disk's; the old store is then untouched, unless only the last sync failed.
+    /// The disk's. After [`Fault::Full`] the old store is untouched; after any other failure the new
+    /// one may be in its place already, and nobody may go on with the old.
     pub fn replace(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -145,10 +147,29 @@ impl Backend {
     ) -> Result<Backend, Error> {
         remove_stale(disk, path)?;
         let building = building_path(path);
+        Self::build(disk, path, &building, state, meta, options).inspect_err(|error| {
+            if error.fault() == Fault::Full {
+                // What was built so far takes the space that others wait for. If it stays, the next
+                // build removes it.
+                _ = disk.remove_file(&building);
+            }
+        })?;
+        // The new file has taken the place of the old one: there is no going on with that.
+        Self::open_existing(disk, path, options).map_err(Error::final_now)
+    }
+
+    fn build(
+        disk: &dyn Disk,
+        path: &Path,
+        building: &Path,
+        state: &State,
+        meta: &BackendMeta,
+        options: Options,
+    ) -> Result<(), Error> {
         let file = disk
-            .open(&building, OpenMode::CreateNew)
-            .map_err(Error::io(&building))?;
-        let fresh = Backend::on_file(&building, file.clone(), options)?;
+            .open(building, OpenMode::CreateNew)
+            .map_err(Error::io(building))?;
+        let fresh = Backend::on_file(building, file.clone(), options)?;
         fresh.fill(state, meta)?;
         let written = fresh.file.clone();
         fresh.close();
@@ -156,13 +177,39 @@ impl Backend {
         // after one that failed would succeed without writing anything.
         if written.has_failed() {
             let source = io::Error::other("a write or sync failed while it was closed");
-            return Err(Error::io(&building)(source));
+            return Err(Error::io(building)(source));
         }
-        file.sync_data().map_err(Error::io(&building))?;
+        file.sync_data()
+            .map_err(failed_sync)
+            .map_err(Error::io(building))?;
         drop(file);
-        disk.rename(&building, path).map_err(Error::io(path))?;
-        sync_parent(disk, path).map_err(Error::io(path))?;
-        Self::open_existing(disk, path, options)
+        disk.rename(building, path).map_err(Error::io(path))?;
+        sync_parent(disk, path)
+            .map_err(failed_sync)
+            .map_err(Error::io(path))
+    }
+
+    /// After a commit that failed for lack of space ([`Fault::Full`]): opens the store again, as it was
+    /// before that commit, once there is as much space as it ever wanted at once. This one takes
+    /// nothing more. That is sound because nothing but growing the file had failed: whatever had been
+    /// synced before is there.
+    ///
+    /// # Errors
+    /// [`Fault::Full`]: there still is not enough, and it may be tried again. Any other is final.
+    pub fn reopen(&self, disk: &dyn Disk) -> Result<Backend, Error> {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".space");
+        let probe = PathBuf::from(name);
+        let wanted = self.file.wanted_bytes();
+        let found = disk
+            .open(&probe, OpenMode::OpenOrCreate)
+            .and_then(|file| file.allocate(wanted));
+        disk.remove_file(&probe).map_err(Error::io(&probe))?;
+        found.map_err(Error::io(&probe))?;
+        if let Some(busy) = &self.busy {
+            busy.set(false)?;
+        }
+        Self::open_existing(disk, &self.path, Options::default())
     }
 
     fn open_existing(disk: &dyn Disk, path: &Path, options: Options) -> Result<Backend, Error> {
@@ -276,6 +323,24 @@ impl Backend {
     /// # Errors
     /// The disk's, or damage. The store then takes no more commits: the member must stop.
     pub fn commit(&self, changes: &Changes, meta: &BackendMeta) -> Result<(), Error> {
+        self.commit_changes(changes, meta, false)
+    }
+
+    /// [`Backend::commit`] of what was to be committed before and failed for lack of space, on the
+    /// store that was opened again: whether or not it had come through then, it has once afterwards.
+    ///
+    /// # Errors
+    /// As [`Backend::commit`].
+    pub fn commit_again(&self, changes: &Changes, meta: &BackendMeta) -> Result<(), Error> {
+        self.commit_changes(changes, meta, true)
+    }
+
+    fn commit_changes(
+        &self,
+        changes: &Changes,
+        meta: &BackendMeta,
+        again: bool,
+    ) -> Result<(), Error> {
         self.write(|transaction| {
             let mut table = transaction.open_table(KEY)?;
             let mut totals = stored_totals(transaction)?;
@@ -284,7 +349,7 @@ impl Backend {
                 let value = table.remove(&*name)?;
                 let known =
                     value.is_some_and(|value| totals.subtract(&name, value.value()).is_some());
-                if !known {
+                if !known && !again {
                     let what = format!("record {} to remove is not there", removed.revision);
                     return Err(redb::Error::Corrupted(what));
                 }
@@ -293,7 +358,11 @@ impl Backend {
                 let name = record.revision_key().encode();
                 let value = codec::encode_record(&name, record);
                 totals.add(&name, &value);
-                table.insert(&*name, &*value)?;
+                let there = table.insert(&*name, &*value)?;
+                if again && let Some(there) = there {
+                    // Never less than was counted for it.
+                    _ = totals.subtract(&name, there.value());
+                }
             }
             store_leases(transaction, &changes.leases)?;
             let meta = BackendMeta {

@@ -8,6 +8,8 @@
 
 use raft::eraftpb::{ConfState, Message, MessageType};
 
+use crate::storage::REPLACE;
+
 /// Why a message is not given to raft.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
@@ -22,9 +24,9 @@ pub enum Refusal {
     /// The leader's log contradicts entries that this member knows to be committed.
     #[error(
         "the leader {leader:x} sent entry {index} of term {theirs}, but this member has committed \
-         that index in term {ours}: some member has lost entries that it had acknowledged. If its \
-         --wal-sync setting allows that, move this member's data directory away and let it \
-         rebuild from its peers"
+         that index in term {ours}: some member has lost entries that it had acknowledged, and no \
+         member can tell which of the two is right. Once that is settled, the other must go: \
+         {REPLACE}"
     )]
     Diverged {
         /// The leader's member ID.

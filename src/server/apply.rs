@@ -25,11 +25,13 @@ use crate::metrics::Metrics;
 use crate::mvcc::State;
 use crate::raft::{self, Apply, Committed, Reached, Reconfigured, SnapshotStore};
 use crate::snapshot;
+use crate::storage::{Fault, Space};
 use crate::watch::Hub;
 
 use super::apply_lease::LeaseEvent;
 use super::board::Board;
 use super::boot;
+use super::commit::Commit;
 use super::counts;
 use super::news::News;
 use super::permit::permit;
@@ -67,6 +69,17 @@ pub enum Error {
     Interrupted,
 }
 
+impl Error {
+    /// What it means for the member; `None` when the storage is not at fault.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Backend(error) => Some(error.fault()),
+            Error::Snapshot(error) => Some(error.fault()),
+            Error::Undecodable { .. } | Error::Interrupted => None,
+        }
+    }
+}
+
 /// How the backend is written.
 #[derive(Clone, Debug)]
 pub struct BackendOptions {
@@ -88,9 +101,11 @@ enum Signal {
 /// What a finished commit has to tell.
 struct CommitDone {
     reached: Reached,
+    /// The store to use from now on.
+    backend: Arc<Backend>,
     size: Option<Size>,
     /// The backend was built anew, or could not be, for whoever asked.
-    defragmented: Option<(Result<Backend, String>, Answer)>,
+    defragmented: Option<(Result<Backend, backend::Error>, Answer)>,
 }
 
 type Answer = oneshot::Sender<Result<(), String>>;
@@ -144,6 +159,7 @@ pub struct Applier {
     pub lease_events: Vec<LeaseEvent>,
     pub orders: mpsc::Receiver<Order>,
     pub sizes: Arc<Sizes>,
+    pub space: Arc<Space>,
     pub metrics: Arc<Metrics>,
     pub tokens: Arc<Tokens>,
     /// The users and roles that the backend has, or is about to have.
@@ -240,10 +256,24 @@ impl Applier {
                 if let Some(size) = done.size {
                     self.sizes.set(size);
                 }
+                if !Arc::ptr_eq(&self.backend, &done.backend) {
+                    self.use_backend(done.backend);
+                }
                 if let Some((built, answer)) = done.defragmented {
-                    let result = built.map(|backend| self.use_backend(backend));
                     // Whoever asked may have gone.
-                    let _ = answer.send(result);
+                    match built {
+                        Ok(backend) => {
+                            self.use_backend(Arc::new(backend));
+                            let _ = answer.send(Ok(()));
+                        }
+                        Err(error) => {
+                            let _ = answer.send(Err(error.to_string()));
+                            // Only a lack of space is sure to have left the old file in its place.
+                            if error.fault() != Fault::Full {
+                                return Err(error.into());
+                            }
+                        }
+                    }
                 }
                 self.raft.backend_durable(done.reached).await;
             }
@@ -255,8 +285,8 @@ impl Applier {
         Ok(())
     }
 
-    fn use_backend(&mut self, backend: Backend) {
-        self.backend = Arc::new(backend);
+    fn use_backend(&mut self, backend: Arc<Backend>) {
+        self.backend = backend;
         self.backends.send_replace(self.backend.clone());
     }
 
@@ -537,27 +567,47 @@ impl Applier {
                 Some((progress.defragment.remove(0), state, meta, path))
             }
         };
-        let (backend, disk) = (self.backend.clone(), self.host.disk());
+        let commit = Commit {
+            host: self.host.clone(),
+            space: self.space.clone(),
+            backend: self.backend.clone(),
+            changes,
+            meta,
+            is_wanted: Box::new({
+                let signals = progress.signals.clone();
+                move || !signals.is_closed()
+            }),
+        };
         let signals = progress.signals.clone();
-        let committing = self.host.run_blocking(move || {
-            backend.commit(&changes, &meta)?;
-            let mut size = backend.size().ok();
-            let defragmented = rebuild.map(|(answer, state, meta, path)| {
-                let built = Backend::replace(disk, &path, &state, &meta);
-                if let Ok(backend) = &built {
-                    size = backend.size().ok();
-                }
-                (built.map_err(|error| error.to_string()), answer)
-            });
+        let (rebuilder, disk) = (self.host.clone(), self.host.disk());
+        let committing = async move {
+            let (backend, mut size) = commit.run().await?;
+            let mut defragmented = None;
+            if let Some((answer, state, meta, path)) = rebuild {
+                let building = rebuilder.run_blocking(move || {
+                    let built = Backend::replace(disk, &path, &state, &meta)?;
+                    let size = built.size().ok();
+                    Ok::<_, backend::Error>((built, size))
+                });
+                let built = building.await.ok_or(Error::Interrupted)?;
+                defragmented = Some((
+                    built.map(|(backend, its)| {
+                        size = its;
+                        backend
+                    }),
+                    answer,
+                ));
+            }
             Ok(CommitDone {
                 reached,
+                backend,
                 size,
                 defragmented,
             })
-        });
+        };
         let (host, metrics, begun) = (self.host.clone(), self.metrics.clone(), self.host.now());
         let task = async move {
-            let result = committing.await.unwrap_or(Err(Error::Interrupted));
+            let result = committing.await;
             let seconds = host.now().since(begun).as_secs_f64();
             metrics.disk.backend_commit_seconds.observe(seconds);
             let _ = signals.send(Signal::Committed(Box::new(result)));
@@ -579,7 +629,7 @@ impl Applier {
         if let Ok(size) = size {
             self.sizes.set(size);
         }
-        self.use_backend(backend);
+        self.use_backend(Arc::new(backend));
         self.current = Published {
             index,
             term,

@@ -26,6 +26,7 @@ use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
 use crate::raft::{self, Identity, Restored};
 use crate::snapshot;
+use crate::storage::{Fault, REPLACE};
 use crate::wal;
 
 use super::apply;
@@ -76,15 +77,15 @@ pub enum Error {
     },
     /// There is a backend but no log.
     #[error(
-        "{} holds a store but its log is missing: what it acknowledged may be lost. Restore the \
-         log, or move the directory away and let the member rebuild from its peers",
+        "{} holds a store but its log is missing: what it acknowledged may be lost. Put the log \
+         back if it is elsewhere; otherwise {REPLACE}",
         .0.display()
     )]
     LogMissing(PathBuf),
     /// The log begins after what the backend holds.
     #[error(
         "the log begins after index {mark}, but the store in {} only reaches {backend}: entries \
-         between them are missing. Move the directory away and let the member rebuild from its peers",
+         between them are missing: {REPLACE}",
         path.display()
     )]
     BackendBehind {
@@ -98,8 +99,7 @@ pub enum Error {
     /// The log ends before what was applied from it.
     #[error(
         "the log in {} ends at index {last}, before index {backend} that the store holds: \
-         acknowledged entries are missing. Move the directory away and let the member rebuild from \
-         its peers",
+         acknowledged entries are missing: {REPLACE}",
         path.display()
     )]
     LogBehind {
@@ -127,9 +127,36 @@ pub enum Error {
         /// The member it belongs to.
         member: u64,
     },
-    /// A snapshot cannot be installed.
-    #[error(transparent)]
+    /// A snapshot that was received cannot be installed.
+    #[error("{error}{advice}", error = .0, advice = advice(.0))]
     Install(#[from] apply::Error),
+}
+
+/// A snapshot's own error speaks to whoever chose the file; here nobody did.
+fn advice(error: &apply::Error) -> String {
+    match error {
+        apply::Error::Snapshot(error) if error.fault() == Fault::Damaged => format!(": {REPLACE}"),
+        _ => String::new(),
+    }
+}
+
+impl Error {
+    /// What it means for the member; `None` when the storage is not at fault.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Io { source, .. } => Some(Fault::of_io(source)),
+            Error::LogMissing(_) | Error::BackendBehind { .. } | Error::LogBehind { .. } => {
+                Some(Fault::Damaged)
+            }
+            Error::Wal(error) => error.fault(),
+            Error::Backend(error) => Some(error.fault()),
+            Error::Install(error) => error.fault(),
+            Error::Locked(_)
+            | Error::OtherCluster { .. }
+            | Error::Removed(_)
+            | Error::NoSuchMember { .. } => None,
+        }
+    }
 }
 
 /// What the flags say about the member.
@@ -490,6 +517,10 @@ fn open_backend(
 
 /// Empties the data directory of a member whose log contradicts its cluster, keeping its identity
 /// and term, so that it can rebuild from its peers. Only for settings that permit losing writes.
+///
+/// The member comes back as one that joins: with an empty log *before* the agreed beginning and no
+/// membership of its own, since the members of the flags may be long gone. Whom to talk to it takes
+/// from its store, or from the flags when that cannot be read.
 pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     assert!(
         options.may_lose_writes(),
@@ -497,6 +528,10 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
     );
     let (log, recovered) = open_log(disk, options)?;
     drop(log);
+    let members = known_members(disk, options).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the store does not say who the members are: taking the flags' word");
+        options.members.clone()
+    });
     for directory in [options.wal_dir(), options.snapshot_dir()] {
         for name in disk.list_dir(&directory).map_err(io_error(&directory))? {
             let path = directory.join(name);
@@ -504,14 +539,36 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
         }
         disk.sync_dir(&directory).map_err(io_error(&directory))?;
     }
-    let (mut log, _) = open_log(disk, options)?;
+    let identity = Identity {
+        cluster_id: recovered.metadata.cluster_id,
+        member_id: recovered.metadata.member_id,
+    };
+    let anew = Options {
+        identity,
+        members,
+        joins: true,
+        ..options.clone()
+    };
+    let (mut log, empty) = open_log(disk, &anew)?;
     log.append(&wal::Batch {
         // A new term here as well: the leader must not go on counting what has just been dropped.
         hard_state: Some(wal::HardState {
-            commit: GENESIS.0,
+            commit: 0,
             ..term_after_loss(recovered.hard_state)
         }),
         ..Default::default()
     })?;
+    open_backend(disk, &anew, identity, &empty)?;
     Ok(())
+}
+
+/// Who the members are by this member's own store.
+fn known_members(disk: &Arc<dyn Disk>, options: &Options) -> Result<Members, Error> {
+    let store = Backend::open(disk.clone(), &options.backend_path())?.load()?;
+    let members = Published::restored(store.state, store.meta).members;
+    let known = members.iter().next().is_some();
+    Ok(match known {
+        true => members,
+        false => options.members.clone(),
+    })
 }

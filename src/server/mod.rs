@@ -12,6 +12,7 @@ mod auth;
 mod auto_compaction;
 mod board;
 pub mod boot;
+mod commit;
 mod corruption;
 mod counts;
 mod election;
@@ -27,6 +28,7 @@ mod permit;
 mod reconfigure;
 mod refusal;
 mod run;
+mod space;
 mod state_hash;
 mod upkeep;
 mod waiters;
@@ -49,6 +51,7 @@ use crate::host::{Host, HostExt};
 use crate::metrics::Metrics;
 use crate::mvcc::{self, State};
 use crate::raft;
+use crate::storage::Space;
 use crate::watch::{self as watches, Hub};
 
 pub use alarms::{Alarms, DEFAULT_QUOTA_BYTES};
@@ -227,6 +230,7 @@ pub struct Server {
     /// The most the store may hold (bytes).
     quota: Option<u64>,
     sizes: Arc<Sizes>,
+    space: Arc<Space>,
     orders: mpsc::Sender<Order>,
     metrics: Arc<Metrics>,
     authenticator: Authenticator,

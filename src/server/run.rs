@@ -17,6 +17,7 @@ use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
 use crate::metrics::Metrics;
 use crate::raft::{self, SnapshotStore};
+use crate::storage::{Fault, Space};
 use crate::tls::Tls;
 use crate::wal;
 use crate::watch::{self as watches, Hub};
@@ -31,7 +32,7 @@ use super::join;
 use super::lease::{self, Timekeeper};
 use super::news::News;
 use super::waiters::Waiters;
-use super::{Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms};
+use super::{Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms, space};
 
 /// Orders to the apply task that may wait.
 const MAX_ORDERS: usize = 16;
@@ -94,6 +95,16 @@ impl Error {
         )
     }
 
+    /// What a fault of the storage means that ended the member; `None` when it was none.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Boot(error) => error.fault(),
+            Error::Apply(error) => error.fault(),
+            Error::Raft(raft::Error::Wal(error)) => error.fault(),
+            _ => None,
+        }
+    }
+
     /// Whether the member could not join its cluster, and has never been part of it.
     pub fn is_failed_join(&self) -> bool {
         matches!(self, Error::Join(_))
@@ -110,6 +121,9 @@ impl Error {
 
 /// The log reserves space so many bytes at a time.
 const WAL_ALLOCATE_BYTES: u64 = 4 << 20;
+/// So much space the log keeps for a full disk: some ten thousand votes, heartbeats' commit indexes
+/// and removals, and the alarm.
+const WAL_RESERVE_BYTES: u64 = 4 << 20;
 /// Released segments of the log that are kept to be written over.
 const WAL_SPARES: usize = 1;
 
@@ -304,6 +318,8 @@ fn start(
     let published = Arc::new(Board::new(current.clone()));
     let latest = published.clone();
     let metrics = Arc::new(Metrics::new());
+    let space = Arc::new(Space::default());
+    restored.log.report_space(space.clone());
     let raft_options = raft::Options {
         pre_vote: config.pre_vote,
         initial_tick_advance: config.operations.initial_election_tick_advance,
@@ -374,6 +390,7 @@ fn start(
         snapshots,
         orders: ordered,
         sizes: sizes.clone(),
+        space: space.clone(),
         metrics: metrics.clone(),
         tokens: tokens.clone(),
         auth_kept,
@@ -411,6 +428,7 @@ fn start(
         quota: alarms::quota(config.quota_backend_bytes),
         tick: Duration::from_millis(config.heartbeat_interval),
         sizes,
+        space,
         orders,
         corruption: corruption::Monitor::default(),
         authenticator: Authenticator::new(tokens, signer, config.bcrypt_cost),
@@ -429,6 +447,7 @@ fn start(
         let checking = corruption::keep_checking(server.clone(), check, every);
         tasks.push(host.spawn("corruption", Box::pin(checking)));
     }
+    tasks.push(host.spawn("space", Box::pin(space::keep_alarm(server.clone()))));
     Ok(Member {
         server,
         raft_ended,
@@ -535,6 +554,7 @@ fn boot_options(host: &Arc<dyn Host>, config: &Config) -> Result<boot::Options, 
         wal_options: wal::Options {
             segment_bytes: config.wal_segment_bytes,
             allocate_bytes: WAL_ALLOCATE_BYTES,
+            reserve_bytes: WAL_RESERVE_BYTES.min(config.wal_segment_bytes),
             spares: WAL_SPARES,
             keep: match config.max_wals {
                 0 => usize::MAX,

@@ -47,33 +47,27 @@ impl Server {
         }
     }
 
-    /// Refuses a request that would make the store grow beyond its quota, and raises the alarm.
+    /// Refuses a request that would make the store grow where there is no space for it; raises the alarm
+    /// where that is news: beyond the quota. What is refused here has never been in the log.
     ///
     /// # Errors
     /// [`Refusal::NoSpace`]: nothing was proposed.
     pub async fn check_quota(&self, request: &Request) -> Result<(), RequestError> {
         let cost = alarms::cost(request);
-        let (Some(quota), true) = (self.quota, cost > 0) else {
-            return Ok(());
-        };
-        if self.sizes.in_use() + cost < quota {
+        if cost == 0 {
             return Ok(());
         }
-        let alarm = pb::AlarmRequest {
-            action: AlarmAction::Activate as i32,
-            member_id: self.identity.member_id,
-            alarm: pb::AlarmType::Nospace as i32,
-        };
-        let raised = self.serializable().alarms.clone();
-        if !raised.to_wire().contains(&pb::AlarmMember {
-            member_id: alarm.member_id,
-            alarm: alarm.alarm,
-        }) {
-            // Whether or not it is raised, this request is refused.
-            if let Err(error) = self.alarm(alarm).await {
-                tracing::warn!(%error, "cannot raise the alarm that the store is full");
-            }
+        if self.is_out_of_space() {
+            return Err(Refusal::NoSpace.into());
         }
+        if self
+            .quota
+            .is_none_or(|quota| self.sizes.in_use() + cost < quota)
+        {
+            return Ok(());
+        }
+        // Whether or not the alarm is raised, this request is refused.
+        self.raise_no_space().await;
         Err(Refusal::NoSpace.into())
     }
 

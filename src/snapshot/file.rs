@@ -11,6 +11,7 @@ use super::{Decoder, Encoder, Error};
 use crate::api::proto::vetcdpb::BackendMeta;
 use crate::host::{Disk, File, OpenMode, sync_parent};
 use crate::mvcc::State;
+use crate::storage::Fault;
 
 const SUFFIX: &str = ".snap";
 const READ_BYTES: usize = 64 << 10;
@@ -37,6 +38,14 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// What it means for the member.
+    pub fn fault(&self) -> Fault {
+        match self {
+            FileError::Io { source, .. } => Fault::of_io(source),
+            FileError::Content { .. } => Fault::Damaged,
+        }
+    }
+
     fn io(path: &Path) -> impl Fn(io::Error) -> FileError + '_ {
         |source| FileError::Io {
             path: path.to_owned(),

@@ -64,8 +64,7 @@ impl Files {
             },
             Err(error) => {
                 return Err(failed(format!(
-                    "{error}. The member will not start from it: move its data directory away and \
-                     let it rebuild from its peers, or restore a snapshot"
+                    "the member will not start from it: {error}"
                 )));
             }
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::storage::{Fault, REPLACE};
+
 /// A failure of the write-ahead log.
 ///
 /// Cloneable, because a log that failed once answers every later call with the same error.
@@ -23,10 +25,10 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The log is broken below a point that it proves to have been synced, or says something no
-    /// writer writes. Nothing was changed on disk; rebuild the member from its peers.
+    /// writer writes. Nothing was changed on disk.
     #[error(
         "{} is damaged at byte {offset}, after entry {last_index}: {reason}; \
-         this is no torn tail, so nothing was cut",
+         this is no torn tail, so nothing was cut: {REPLACE}",
         file.display()
     )]
     Damaged {
@@ -69,6 +71,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it means for the member; `None` when the storage is not at fault.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Error::Io { source, .. } => Some(Fault::of_io(source)),
+            Error::Damaged { .. } | Error::Missing(_) => Some(Fault::Damaged),
+            _ => None,
+        }
+    }
+
     /// Wraps what the disk said about `action` on `path`.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_path_buf();

@@ -23,6 +23,7 @@ use super::{Batch, Metadata, Options, Position};
 use crate::defect;
 use crate::defects::Defects;
 use crate::host::{Disk, File};
+use crate::storage::{self, Space};
 
 /// A write buffer that grew beyond this is given back after use.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
@@ -49,6 +50,9 @@ pub struct Log {
     pub(super) defects: Defects,
     pub(super) failed: Option<Error>,
     pub(super) stats: LogStats,
+    /// Whether the last attempt to reserve space found none.
+    pub(super) short: bool,
+    pub(super) space: Arc<Space>,
 }
 
 /// The segment being written.
@@ -71,7 +75,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.length + self.buffer.len() as u64
     }
 }
@@ -109,7 +113,7 @@ pub struct SyncPoint {
 impl SyncPoint {
     /// Makes everything durable that had been written when the point was taken. Blocks.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(storage::failed_sync)
     }
 }
 
@@ -190,7 +194,9 @@ impl Log {
         if synced.is_err() && defect!(self.defects, RetryFailedSync) {
             synced = self.active.file.sync_data();
         }
-        synced.map_err(Error::io("sync", &self.active.path))?;
+        synced
+            .map_err(storage::failed_sync)
+            .map_err(Error::io("sync", &self.active.path))?;
         self.stats.syncs += 1;
         self.synced = self.end();
         Ok(())
@@ -300,7 +306,7 @@ impl Log {
     }
 
     /// Runs one operation; its failure is the log's last.
-    fn guarded<T>(
+    pub(super) fn guarded<T>(
         &mut self,
         operation: impl FnOnce(&mut Log) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -382,28 +388,14 @@ impl Log {
         Ok(())
     }
 
-    /// Reserves space for what is about to be written and some more, so that most syncs find the
-    /// file's length and place on the disk unchanged. A full disk is no failure here: the write may
-    /// still fit, or will say so itself.
-    fn allocate(&mut self) -> Result<(), Error> {
-        let (step, end) = (self.options.allocate_bytes, self.active.end());
-        if step == 0 || self.active.tail == Tail::Nothing || end <= self.active.allocated {
-            return Ok(());
-        }
-        let wanted = end.next_multiple_of(step);
-        let wanted = wanted.min(self.options.segment_bytes).max(end);
-        match self.active.file.allocate(wanted) {
-            Ok(()) => self.active.allocated = wanted,
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-            Err(error) => return Err(Error::io("reserve space for", &self.active.path)(error)),
-        }
-        Ok(())
-    }
-
     /// Begins the next segment when the active one is full.
     fn make_room(&mut self) -> Result<(), Error> {
         let end = self.active.end();
         if end < self.options.segment_bytes || end <= self.active.head_bytes {
+            return Ok(());
+        }
+        // While the disk is full, whoever looks for space looks for this as well.
+        if (self.short && self.spares.is_empty()) || !self.prepare_segment()? {
             return Ok(());
         }
         self.flush()?;

@@ -122,6 +122,7 @@ mod policy;
 mod reader;
 mod recovery;
 mod segment;
+mod space;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -195,9 +196,13 @@ pub struct Options {
     /// A segment that has reached this many bytes is closed and the next one begun. May vary from
     /// one opening to the next.
     pub segment_bytes: u64,
-    /// Space is reserved so many bytes at a time, and never beyond a full segment; 0 reserves
-    /// nothing. May vary as well.
+    /// Space is reserved so many bytes at a time, and never beyond a full segment and what is kept in
+    /// reserve; 0 reserves nothing. May vary as well.
     pub allocate_bytes: u64,
+    /// So much more space is kept reserved behind the last record, and in the next segment before it
+    /// is begun, for a disk that runs full: see [`Log::is_short`]. Only beside `allocate_bytes`; 0
+    /// keeps none. May vary as well.
+    pub reserve_bytes: u64,
     /// So many released segments are kept, to be written over by later ones; 0 removes them all.
     pub spares: usize,
     /// Segments beyond this number are removed once they are released; up to it they stay.
@@ -209,6 +214,7 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             allocate_bytes: 0,
+            reserve_bytes: 0,
             spares: 0,
             keep: 0,
         }

@@ -94,6 +94,8 @@ impl Log {
             defects: Defects::default(),
             failed: None,
             stats: LogStats::default(),
+            short: false,
+            space: Arc::default(),
         })
     }
 
@@ -149,6 +151,8 @@ impl Log {
             defects: Defects::default(),
             failed: None,
             stats: LogStats::default(),
+            short: false,
+            space: Arc::default(),
         };
         log.mark_synced()?;
         Ok((log, recovered))
@@ -158,6 +162,7 @@ impl Log {
 /// What may follow the last record of a new segment.
 pub(super) fn tail(options: &Options, spare: Option<&Path>) -> Tail {
     match (spare, options.allocate_bytes) {
+        (Some(spare), _) if spare.ends_with(segment::NEXT) => Tail::Zeros,
         (Some(_), _) => Tail::Leftovers,
         (None, 0) => Tail::Nothing,
         (None, _) => Tail::Zeros,

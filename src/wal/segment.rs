@@ -10,10 +10,13 @@ use std::sync::Arc;
 use super::error::Error;
 use super::format::NUMBER_MAX;
 use crate::host::{Disk, File, OpenMode, sync_parent};
+use crate::storage::failed_sync;
 
 const SUFFIX: &str = ".wal";
 const UNFINISHED_SUFFIX: &str = ".wal.tmp";
 const SPARE_SUFFIX: &str = ".wal.spare";
+/// A file for the next segment in which nothing was ever written.
+pub(super) const NEXT: &str = "next.wal.spare";
 
 /// A segment's name: its place in the sequence and the index its first entry was expected to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,7 +143,9 @@ pub(super) fn create(
     file.write_at(0, head)
         .map_err(Error::io("write", &unfinished))?;
     if durable != Durable::No {
-        file.sync_data().map_err(Error::io("sync", &unfinished))?;
+        file.sync_data()
+            .map_err(failed_sync)
+            .map_err(Error::io("sync", &unfinished))?;
     }
     disk.rename(&unfinished, &path)
         .map_err(Error::io("rename", &unfinished))?;

@@ -31,6 +31,9 @@ use crate::host::{BoxFuture, Host, HostExt, Moment};
 /// How long what can wait for the next group waits for it.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// How often a log that found the disk full looks whether it still is.
+const LOOK_FOR_SPACE_EVERY: Duration = Duration::from_secs(1);
+
 /// What the writer tells raft.
 #[derive(Debug)]
 pub enum Ack {
@@ -96,6 +99,8 @@ impl Writer {
             acks,
             commands,
             sync_jobs,
+            queue: queue.downgrade(),
+            looking: false,
             sync_pending: false,
             last_sync: None,
             unwritten: None,
@@ -158,6 +163,8 @@ fn size(batch: &Batch) -> u64 {
 enum Command {
     Append(Append),
     Release(u64),
+    /// The disk was full: time to look whether it still is.
+    LookForSpace,
     /// The time of the next background sync has come.
     SyncDue,
     /// A background sync has ended.
@@ -185,6 +192,7 @@ struct Group {
     appends: Vec<Append>,
     release: Option<u64>,
     sync_due: bool,
+    look_for_space: bool,
     synced: Vec<(SyncPoint, io::Result<()>)>,
     /// [`QUIET`] has passed.
     quiet: bool,
@@ -195,6 +203,7 @@ impl Group {
         match command {
             Command::Append(append) => self.appends.push(append),
             Command::Release(index) => self.release = self.release.max(Some(index)),
+            Command::LookForSpace => self.look_for_space = true,
             Command::SyncDue => self.sync_due = true,
             Command::Synced(point, outcome) => self.synced.push((point, outcome)),
         }
@@ -223,6 +232,10 @@ struct Task {
     acks: UnboundedSender<Ack>,
     commands: UnboundedReceiver<Command>,
     sync_jobs: UnboundedSender<SyncJob>,
+    /// For timers, which must not keep the task alive.
+    queue: WeakUnboundedSender<Command>,
+    /// Whether a timer runs that ends in a look for space.
+    looking: bool,
     /// Whether the syncer has a job: then it will be heard of without being told.
     sync_pending: bool,
     /// When the last background sync began.
@@ -314,6 +327,7 @@ impl Task {
             log.finish_sync(&point, outcome)?;
         }
         let (sync_due, release) = (group.sync_due, group.release);
+        let look_for_space = group.look_for_space;
         if group.quiet {
             self.write_what_waits().await?;
         } else if group.matters() {
@@ -324,6 +338,11 @@ impl Task {
         if let Some(index) = release {
             self.with_log(move |log| log.release(index)).await?;
         }
+        if look_for_space {
+            self.looking = false;
+            self.with_log(Log::look_for_space).await?;
+        }
+        self.look_for_space_later()?;
         if let SyncPolicy::Interval(interval) = self.policy {
             self.sync_in_background(interval, sync_due)?;
         }
@@ -397,6 +416,24 @@ impl Task {
         if !(sync && early == ticket) {
             self.acknowledge(ticket);
         }
+        Ok(())
+    }
+
+    /// While the disk is full, whether it still is is looked at now and then.
+    fn look_for_space_later(&mut self) -> Result<(), Error> {
+        let log = self.log.as_ref().ok_or(Error::Stopped)?;
+        if !log.is_short() || std::mem::replace(&mut self.looking, true) {
+            return Ok(());
+        }
+        let (pause, queue) = (self.host.sleep(LOOK_FOR_SPACE_EVERY), self.queue.clone());
+        let later = async move {
+            pause.await;
+            if let Some(queue) = queue.upgrade() {
+                // The task is gone only when the log failed.
+                let _ = queue.send(Command::LookForSpace);
+            }
+        };
+        self.host.spawn("wal-space", Box::pin(later));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::convergence::MemberState;
+use super::damage::Patient;
 use super::liveness::Recovery;
 use super::loss::{PowerLoss, Promise};
 use super::membership::{RemovedMember, View};
@@ -61,8 +62,11 @@ pub struct Start {
 pub struct Insides {
     /// Panics inside members.
     pub panics: Vec<Told>,
-    /// Members whose process ended by itself.
+    /// Members whose process ended by itself and whose disk was well.
     pub ended: Vec<Told>,
+    /// Members whose disk was not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patients: Vec<Patient>,
     /// Raft's safety properties that did not hold.
     pub breaches: Vec<Told>,
     /// When all members had applied the same log in the end.

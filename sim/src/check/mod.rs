@@ -18,6 +18,7 @@
 //! | [`lock`] | a lock has one holder at a time, and fenced writes come in the holders' order |
 //! | [`election`] | an election has one leader at a time, and all are told of them in one order |
 //! | [`convergence`] | all members hold the same store in the end |
+//! | [`damage`] | a member with a faulty disk comes back as the others are, or refuses in the right words |
 //! | [`watch`] | watches are shown what was written: in order, once, each revision whole, all of it |
 //! | [`auth`] | nothing succeeds without permission, nothing permitted is denied |
 //! | [`liveness`] | after healing there is a leader and every client is served in time |
@@ -32,6 +33,7 @@ pub mod certificate;
 pub mod convergence;
 mod core;
 mod counterexample;
+pub mod damage;
 pub mod election;
 mod evidence;
 mod holding;

@@ -28,8 +28,7 @@ const IDENTITY: Identity = Identity {
     member_id: 1,
 };
 
-/// A step of a workload. (Defragmenting the backend will be one; it takes a variant here and an arm
-/// in [`Member::operate`].)
+/// A step of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// Two puts in a new term are appended to the log and synced.
@@ -44,17 +43,20 @@ pub enum Operation {
     Compact,
     /// A snapshot ahead of the log is received and installed.
     Install,
+    /// The backend is committed and its file built anew.
+    Defragment,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 6] = [
+    pub const ALL: [Operation; 7] = [
         Operation::Append,
         Operation::Cut,
         Operation::Commit,
         Operation::Snapshot,
         Operation::Compact,
         Operation::Install,
+        Operation::Defragment,
     ];
 
     /// The name on the command line.
@@ -66,6 +68,7 @@ impl Operation {
             Operation::Snapshot => "snapshot",
             Operation::Compact => "compact",
             Operation::Install => "install",
+            Operation::Defragment => "defragment",
         }
     }
 }
@@ -130,6 +133,7 @@ pub(super) fn options(boot: u32) -> boot::Options {
         wal_options: wal::Options {
             segment_bytes: SEGMENT_BYTES,
             allocate_bytes: 1024,
+            reserve_bytes: 1024,
             spares: 1,
             keep: 0,
         },
@@ -240,6 +244,7 @@ impl Member {
                 self.append(vec![Request::Compaction(compaction)], ledger, promised)
             }
             Operation::Install => self.install(ledger, promised),
+            Operation::Defragment => self.defragment(ledger, promised),
         }
     }
 
@@ -317,6 +322,21 @@ impl Member {
         committed.map_err(|error| error.to_string())?;
         self.promise.commit = number;
         promised(self.promise.clone());
+        Ok(())
+    }
+
+    /// As the apply task does: a commit, and a file with the same content takes the place of the old
+    /// one, which stays open until then.
+    fn defragment(
+        &mut self,
+        ledger: &mut Ledger,
+        promised: &mut dyn FnMut(Promise),
+    ) -> Result<(), String> {
+        self.commit(ledger, promised)?;
+        let target = self.options.backend_path();
+        let meta = self.current.meta(IDENTITY);
+        let rebuilt = Backend::replace(self.disk.clone(), &target, &self.current.state, &meta);
+        self.backend = Some(rebuilt.map_err(|error| error.to_string())?);
         Ok(())
     }
 

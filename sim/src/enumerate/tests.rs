@@ -13,7 +13,7 @@ fn all_workloads_of_one_operation_recover() {
         panic!("{}", failure.to_json());
     }
     let counts = report.counts;
-    assert_eq!(counts.workloads, 7);
+    assert_eq!(counts.workloads, 8);
     assert!(counts.points > 100, "{counts:?}");
     assert!(counts.failed > 10, "{counts:?}");
     assert!(counts.outcomes > 1000, "{counts:?}");
@@ -22,7 +22,7 @@ fn all_workloads_of_one_operation_recover() {
 
 #[test]
 fn workloads_are_all_sequences_and_a_name_is_read_back() {
-    assert_eq!(Options::new(2, 2).workloads().len(), 1 + 6 + 36);
+    assert_eq!(Options::new(2, 2).workloads().len(), 1 + 7 + 49);
     for operation in Operation::ALL {
         assert_eq!(operation.name().parse(), Ok(operation));
     }

@@ -3,14 +3,19 @@
 //! A fault is injected when its time comes, on the members its target rule names at that moment,
 //! and gives back what ends it. Faults of one kind may overlap: each ends only what it began.
 
+mod bit_flip;
 mod crash;
+mod disk_full;
+mod fsync_error;
 mod fsync_lies;
 mod partition;
 mod pause;
 mod power_loss;
+mod read_error;
 mod slow_fsync;
+mod write_error;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +24,9 @@ use crate::observe::Observer;
 use crate::plan::PlannedFault;
 use crate::rng::Stream;
 use crate::scenario::{Fault, Target};
+use crate::world::SimDisk;
+
+pub use bit_flip::Flip;
 
 /// Ends a fault.
 pub type Ending = Box<dyn FnOnce() + Send>;
@@ -61,6 +69,9 @@ struct Shared {
     slow: BTreeMap<u32, Vec<Duration>>,
     /// How many faults make each member's disk lie.
     lying: BTreeMap<u32, u32>,
+    /// How many faults of one of the other kinds are in force on each member.
+    open: BTreeMap<(u32, &'static str), u32>,
+    flips: Vec<Flip>,
     power_cuts: Vec<PowerCut>,
     /// Members whose disk lied at any time.
     liars: Vec<u32>,
@@ -96,6 +107,18 @@ impl Injector {
             Fault::Pause { .. } => pause::begin(self, members),
             Fault::SlowFsync { latency, .. } => slow_fsync::begin(self, members, *latency),
             Fault::FsyncLies { .. } => fsync_lies::begin(self, members),
+            Fault::DiskFull { .. } => disk_full::begin(self, members, &mut random),
+            Fault::FsyncError { pages, .. } => {
+                fsync_error::begin(self, members, *pages, &mut random)
+            }
+            Fault::WriteError { .. } => write_error::begin(self, members),
+            Fault::ReadError { .. } => read_error::begin(self, members),
+            Fault::BitFlip {
+                files,
+                bits,
+                process,
+                ..
+            } => bit_flip::begin(self, members, (*files, *bits, *process), &mut random),
         }
     }
 
@@ -135,6 +158,37 @@ impl Injector {
     /// Members whose disk lied about a sync at any time.
     pub fn liars(&self) -> Vec<u32> {
         self.lock().liars.clone()
+    }
+
+    /// The bits that changed so far.
+    pub fn flips(&self) -> Vec<Flip> {
+        self.lock().flips.clone()
+    }
+
+    /// The members whose data are damaged.
+    pub fn damaged(&self) -> BTreeSet<u32> {
+        self.lock().flips.iter().map(|flip| flip.member).collect()
+    }
+
+    fn disk(&self, number: u32) -> SimDisk {
+        let node = self.cluster.node(number);
+        self.cluster.world().disk(node)
+    }
+
+    /// One more fault of `kind` on member `number`; how many there are now.
+    fn enter(&self, number: u32, kind: &'static str) -> u32 {
+        let mut shared = self.lock();
+        let count = shared.open.entry((number, kind)).or_insert(0);
+        *count += 1;
+        *count
+    }
+
+    /// One less; how many are left.
+    fn leave(&self, number: u32, kind: &'static str) -> u32 {
+        let mut shared = self.lock();
+        let count = shared.open.entry((number, kind)).or_insert(1);
+        *count = count.saturating_sub(1);
+        *count
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Plan, PlannedFault, PlannedMember, PlannedWorkload, SEED_MAX};
 use crate::rng::Stream;
 use crate::scenario::{
-    Clock, Direction, Drawn, Fault, FaultRule, Offset, Scenario, Shape, Swarm, Target,
-    format_duration,
+    Clock, Direction, Drawn, Fault, FaultRule, Files, Meanwhile, Offset, Pages, Scenario, Shape,
+    Swarm, Target, format_duration,
 };
 
 /// Uniform within what the scenario leaves open.
@@ -220,6 +220,19 @@ fn draw_swarm_fault(scenario: &Scenario, swarm: &Swarm, seed: u64, number: u64) 
             Fault::SlowFsync { lasts, latency }
         }
         "fsync-lies" => Fault::FsyncLies { lasts: Some(lasts) },
+        "disk-full" => Fault::DiskFull { lasts },
+        "fsync-error" => Fault::FsyncError {
+            lasts,
+            pages: Pages::Random,
+        },
+        "write-error" => Fault::WriteError { lasts },
+        "read-error" => Fault::ReadError { lasts },
+        "bit-flip" => Fault::BitFlip {
+            restart_after: lasts,
+            files: pick(&mut stream, Files::ALL),
+            bits: 1 << stream.range(0..5),
+            process: pick(&mut stream, Meanwhile::ALL),
+        },
         other => unreachable!("`{other}` is no documented kind"),
     };
     let name = format!("swarm-{number}");

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vetcd::api::proto::etcdserverpb::alarm_request::AlarmAction;
+use vetcd::api::proto::etcdserverpb::{AlarmRequest, AlarmType};
 use vetcd::client::{Client, ClientOptions};
 use vetcd::defects::Defects;
+use vetcd::host::HostExt;
 
 use super::facts::{Facts, Panic, Recovery};
 use super::log;
@@ -30,12 +33,54 @@ use crate::world::{
 
 /// How often recovery is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the supervisor of members with faulty disks looks at them.
+const SUPERVISE_EVERY: Duration = Duration::from_millis(250);
 /// How long members may take, once clients have stopped, until all have applied the same log.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
 /// Beside its time-outs, how long a watch may take to see what was written before.
 const WATCH_GRACE: Duration = Duration::from_secs(2);
 /// Length of the run that warms the process up.
 const WARM_UP: Duration = Duration::from_secs(3);
+
+/// How often the operator of a cluster whose disks fill up looks at its alarms.
+const OPERATE_EVERY: Duration = Duration::from_secs(1);
+
+fn has_disk_full(plan: &Plan) -> bool {
+    let mut faults = plan.faults.iter();
+    faults.any(|planned| matches!(planned.fault, Fault::DiskFull { .. }))
+}
+
+/// Starts somebody who disarms alarms that there is no space, a second or so after he sees them: too
+/// early for as long as a disk is full, so that they have to come back.
+fn start_operator(world: &World, cluster: &Cluster) {
+    let node = world.add_node("operator", NodeConfig::default());
+    let cluster = cluster.clone();
+    world.start(node, move |host| {
+        Box::pin(async move {
+            let mut turn = 0;
+            loop {
+                host.sleep(OPERATE_EVERY).await;
+                turn += 1;
+                let servers = cluster.machines().into_iter();
+                let servers: Vec<_> = servers.filter_map(|n| cluster.server(n)).collect();
+                let Some(server) = servers.get(turn % servers.len().max(1)) else {
+                    continue;
+                };
+                let alarms = server.serializable().alarms.of_kind(AlarmType::Nospace);
+                for alarm in alarms {
+                    let request = AlarmRequest {
+                        action: AlarmAction::Deactivate as i32,
+                        member_id: alarm.member_id,
+                        alarm: alarm.alarm,
+                    };
+                    let disarming = server.alarm(request);
+                    // Whether it came through shows at the next look.
+                    _ = host.timeout(OPERATE_EVERY, disarming).await;
+                }
+            }
+        })
+    });
+}
 
 /// The network that a plan asks for.
 pub fn network(plan: &Plan) -> NetworkConfig {
@@ -92,6 +137,9 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     })
     .map_err(|error| error.to_string())?;
     cluster.start_all();
+    if has_disk_full(&plan) {
+        start_operator(&world, &cluster);
+    }
     let recorder = recorder(&world);
     let clients = start_clients(&world, &plan, &cluster, &recorder);
 
@@ -133,6 +181,11 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.reached = observer.reached().into_iter().map(str::to_owned).collect();
     facts.power_cuts = injector.power_cuts();
     facts.liars = injector.liars();
+    facts.flips = injector.flips();
+    facts.disk_faults = cluster.tended();
+    facts.full = cluster.full_count();
+    let machines = cluster.machines().into_iter();
+    facts.up = machines.filter(|n| cluster.server(*n).is_some()).collect();
     facts.ended = cluster.ended_by_themselves();
     facts.removals = cluster.removals();
     facts.panics = panics(&world);
@@ -311,7 +364,7 @@ async fn inject(
     let mut order = steps.len();
     let mut open: BTreeMap<usize, (usize, Option<Ending>)> = BTreeMap::new();
     while let Some(((at_ns, _), step)) = steps.pop_first() {
-        world.sleep_until_ns(at_ns).await;
+        sleep_until(world, &injector.cluster, at_ns).await;
         match step {
             Step::Begin(index) => {
                 let fault = &plan.faults[index];
@@ -348,7 +401,17 @@ async fn inject(
             }
         }
     }
-    world.sleep_until_ns(run_ns).await;
+    sleep_until(world, &injector.cluster, run_ns).await;
+}
+
+/// Sleeps while the supervisor does its work, if there is any to be done.
+async fn sleep_until(world: &World, cluster: &Cluster, until_ns: u64) {
+    while !cluster.tended().is_empty() && world.now_ns() < until_ns {
+        cluster.supervise();
+        let look_ns = world.now_ns() + SUPERVISE_EVERY.as_nanos() as u64;
+        world.sleep_until_ns(look_ns.min(until_ns)).await;
+    }
+    world.sleep_until_ns(until_ns).await;
 }
 
 /// Waits until there is a leader and every client is served, at most as long as the plan allows.
@@ -383,10 +446,8 @@ async fn recover(
                 *served = Some(last);
             }
         }
-        let all_up = cluster
-            .numbers()
-            .iter()
-            .all(|n| cluster.server(*n).is_some());
+        cluster.supervise();
+        let all_up = cluster.able().iter().all(|n| cluster.server(*n).is_some());
         let all_served = recovery.served_ns.iter().all(Option::is_some);
         if recovery.leader_ns.is_some() && all_served && all_up {
             break;
@@ -401,16 +462,17 @@ async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
     let deadline = world.now_ns() + CONVERGE_WITHIN.as_nanos() as u64;
     while world.now_ns() < deadline {
         settle(cluster);
+        cluster.supervise();
         let mut applied = Vec::new();
         let mut committed = 0;
-        for number in cluster.numbers() {
+        for number in cluster.able() {
             let Some(server) = cluster.server(number) else {
                 break;
             };
             applied.push(server.serializable().index);
             committed = committed.max(server.raft_status().commit);
         }
-        let all = applied.len() == cluster.numbers().len();
+        let all = !applied.is_empty() && applied.len() == cluster.able().len();
         let stopped = cluster
             .removals()
             .iter()
@@ -516,7 +578,8 @@ fn panics(world: &World) -> Vec<Panic> {
 fn node_names(world: &World, plan: &Plan) -> Vec<String> {
     let planned = plan.workloads.iter();
     let clients: u32 = planned.map(|planned| planned.workload.clients()).sum();
-    let nodes = plan.members.len() as u32 + spares(plan) + clients;
+    let operators = u32::from(has_disk_full(plan));
+    let nodes = plan.members.len() as u32 + spares(plan) + operators + clients;
     (0..nodes)
         .map(|number| world.name(NodeId(number)))
         .collect()

@@ -1,10 +1,12 @@
 //! What a run leaves behind for its judgement: plain values, all in virtual time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::check::KnownOrder;
 use crate::check::convergence::MemberState;
 use crate::check::membership::View;
 use crate::cluster::{Ended, Removal};
-use crate::fault::PowerCut;
+use crate::fault::{Flip, PowerCut};
 use crate::history::History;
 use crate::observe::{Breach, Happening};
 use crate::report::FiredFault;
@@ -56,6 +58,15 @@ pub struct Facts {
     pub power_cuts: Vec<PowerCut>,
     /// Members whose disk lied about a sync.
     pub liars: Vec<u32>,
+    /// Bits that changed on disks.
+    pub flips: Vec<Flip>,
+    /// Since when the disks of members had had faults that may end a process, in virtual
+    /// nanoseconds.
+    pub disk_faults: BTreeMap<u32, u64>,
+    /// The members whose process ran in the end.
+    pub up: BTreeSet<u32>,
+    /// How many disk operations found no space.
+    pub full: u64,
     /// Members whose process ended by itself.
     pub ended: Vec<Ended>,
     /// Members that were removed.

@@ -19,6 +19,40 @@ words! {
     }
 }
 
+words! {
+    /// What can be read of the pages that a failed sync did not write.
+    pub enum Pages {
+        /// What was written: the kernel takes the pages for clean (ext4, xfs).
+        Kept = "kept",
+        /// What the disk holds: the kernel has dropped them (btrfs, or any under memory pressure).
+        Dropped = "dropped",
+        /// Either, drawn when the fault fires.
+        Random = "random",
+    }
+}
+
+words! {
+    /// Which files of a member are meant.
+    pub enum Files {
+        /// The log's.
+        Wal = "wal",
+        /// The store's.
+        Store = "store",
+        /// Any in the data directory.
+        Any = "any",
+    }
+}
+
+words! {
+    /// What the process does while its disk rots.
+    pub enum Meanwhile {
+        /// It is down, and reads what is left when it starts.
+        Stopped = "stopped",
+        /// It runs, and is killed and started again later.
+        Running = "running",
+    }
+}
+
 /// Which links a partition cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -74,6 +108,39 @@ pub enum Fault<T> {
         /// How long; `None` for the rest of the run.
         lasts: Option<T>,
     },
+    /// There is no space left.
+    DiskFull {
+        /// How long.
+        lasts: T,
+    },
+    /// The next sync fails.
+    FsyncError {
+        /// How long the disk is about to fail.
+        lasts: T,
+        /// What becomes of the pages.
+        pages: Pages,
+    },
+    /// The next write fails.
+    WriteError {
+        /// How long the disk is about to fail.
+        lasts: T,
+    },
+    /// Nothing can be read.
+    ReadError {
+        /// How long.
+        lasts: T,
+    },
+    /// Bits at rest change.
+    BitFlip {
+        /// Time until the process starts, or is started again.
+        restart_after: T,
+        /// Where.
+        files: Files,
+        /// How many.
+        bits: u32,
+        /// Whether the process runs.
+        process: Meanwhile,
+    },
 }
 
 /// A fault as a scenario states it.
@@ -101,6 +168,11 @@ impl<T> Fault<T> {
             Fault::Pause { .. } => "pause",
             Fault::SlowFsync { .. } => "slow-fsync",
             Fault::FsyncLies { .. } => "fsync-lies",
+            Fault::DiskFull { .. } => "disk-full",
+            Fault::FsyncError { .. } => "fsync-error",
+            Fault::WriteError { .. } => "write-error",
+            Fault::ReadError { .. } => "read-error",
+            Fault::BitFlip { .. } => "bit-flip",
         }
     }
 
@@ -132,6 +204,30 @@ impl<T> Fault<T> {
             },
             Fault::FsyncLies { lasts } => Fault::FsyncLies {
                 lasts: lasts.as_ref().map(|lasts| change("for", lasts)),
+            },
+            Fault::DiskFull { lasts } => Fault::DiskFull {
+                lasts: change("for", lasts),
+            },
+            Fault::FsyncError { lasts, pages } => Fault::FsyncError {
+                lasts: change("for", lasts),
+                pages: *pages,
+            },
+            Fault::WriteError { lasts } => Fault::WriteError {
+                lasts: change("for", lasts),
+            },
+            Fault::ReadError { lasts } => Fault::ReadError {
+                lasts: change("for", lasts),
+            },
+            Fault::BitFlip {
+                restart_after,
+                files,
+                bits,
+                process,
+            } => Fault::BitFlip {
+                restart_after: change("restart-after", restart_after),
+                files: *files,
+                bits: *bits,
+                process: *process,
             },
         }
     }
@@ -168,6 +264,19 @@ impl<T> Fault<T> {
                 out.push(("unsynced", Parameter::Word(unsynced.name().into())));
                 out.push(("torn-sector", Parameter::Number(u64::from(*torn_sector))));
             }
+            Fault::FsyncError { pages, .. } => {
+                out.push(("pages", Parameter::Word(pages.name().into())));
+            }
+            Fault::BitFlip {
+                files,
+                bits,
+                process,
+                ..
+            } => {
+                out.push(("files", Parameter::Word(files.name().into())));
+                out.push(("bits", Parameter::Number(u64::from(*bits))));
+                out.push(("process", Parameter::Word(process.name().into())));
+            }
             _ => {}
         }
         self.map(|key, value| out.push((key, Parameter::Word(time(value)))));
@@ -186,6 +295,14 @@ impl Fault<Duration> {
                 restart_after: lasts,
             }
             | Fault::PowerLoss {
+                restart_after: lasts,
+                ..
+            }
+            | Fault::DiskFull { lasts }
+            | Fault::FsyncError { lasts, .. }
+            | Fault::WriteError { lasts }
+            | Fault::ReadError { lasts }
+            | Fault::BitFlip {
                 restart_after: lasts,
                 ..
             } => Some(*lasts),

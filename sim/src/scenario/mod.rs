@@ -19,7 +19,7 @@ pub mod units;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use fault::{Direction, Fault, FaultRule, Shape};
+pub use fault::{Direction, Fault, FaultRule, Files, Meanwhile, Pages, Shape};
 pub use fields::Drawn;
 pub use read::{load, name_of, parse};
 pub(crate) use read::{read_text, tables as read_tables};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::{Direction, Fault, FaultRule, Shape};
+use super::fault::{Direction, Fault, FaultRule, Files, Meanwhile, Pages, Shape};
 use super::fields::{Fields, unknown_key};
 use super::schema::{self, FAULTS, KeyDoc, Table};
 use super::source::{Node, Place, Problem, Value};
@@ -128,6 +128,28 @@ pub fn read_fault<'a, T>(
         },
         "fsync-lies" => Fault::FsyncLies {
             lasts: fields.written("for").map(|_| read("for")).transpose()?,
+        },
+        "disk-full" => Fault::DiskFull {
+            lasts: read("for")?,
+        },
+        "fsync-error" => Fault::FsyncError {
+            lasts: read("for")?,
+            pages: Pages::from_name(fields.choice("pages")?)
+                .expect("the choices of `pages` are its names"),
+        },
+        "write-error" => Fault::WriteError {
+            lasts: read("for")?,
+        },
+        "read-error" => Fault::ReadError {
+            lasts: read("for")?,
+        },
+        "bit-flip" => Fault::BitFlip {
+            restart_after: read("restart-after")?,
+            files: Files::from_name(fields.choice("files")?)
+                .expect("the choices of `files` are its names"),
+            bits: u32::try_from(fields.count("bits")?).unwrap_or(u32::MAX),
+            process: Meanwhile::from_name(fields.choice("process")?)
+                .expect("the choices of `process` are its names"),
         },
         other => unreachable!("`{other}` is no documented kind"),
     };

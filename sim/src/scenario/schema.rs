@@ -247,6 +247,18 @@ pub const EVENTS: &[Choice] = &[
         "a follower caught up from a snapshot of the leader's store",
     ),
     choice(
+        "disk-error",
+        "a member stopped because its disk refused something",
+    ),
+    choice(
+        "damage-refused",
+        "a member refused to go on with what its disk holds",
+    ),
+    choice(
+        "no-space",
+        "the disk of a member had no space for something",
+    ),
+    choice(
         "compacted",
         "a compaction of the key-value history was acknowledged",
     ),
@@ -818,6 +830,28 @@ const FAULT_KIND: &[Choice] = &[
         "fsync-lies",
         "the disk says that bytes are synced when they are not",
     ),
+    choice("disk-full", "there is no space left on the disk"),
+    choice("fsync-error", "the next sync fails"),
+    choice("write-error", "the next write fails"),
+    choice("read-error", "nothing can be read from the disk"),
+    choice("bit-flip", "bits change on the disk, unnoticed"),
+];
+const PAGES: &[Choice] = &[
+    choice("random", "either of the two, drawn from the seed"),
+    choice(
+        "kept",
+        "they read as written until power is lost (ext4, xfs)",
+    ),
+    choice("dropped", "they read as what the disk holds (btrfs)"),
+];
+const FILES: &[Choice] = &[
+    choice("any", "any file in the data directory"),
+    choice("wal", "a segment of the write-ahead log"),
+    choice("store", "the store's file"),
+];
+const MEANWHILE: &[Choice] = &[
+    choice("stopped", "it is killed first, and reads what is left"),
+    choice("running", "it runs, and is killed and started again later"),
 ];
 const KIND_OF_FAULT: KeyDoc = required("kind", Kind::Choice(FAULT_KIND), "What goes wrong.");
 const NAME_OF_FAULT: KeyDoc = key(
@@ -926,6 +960,68 @@ pub const FAULTS: &[Table] = &[
                 "How long it lasts.",
             ),
         ]],
+    },
+    Table {
+        name: "disk-full",
+        doc: "Something else on the volume takes all space, up to a little that the seed draws. What \
+              makes a file longer fails with ENOSPC; writing over what is there does not. A member \
+              that stops of it is started again and again, as a supervisor would.",
+        groups: &[COMMON, &[FOR]],
+    },
+    Table {
+        name: "fsync-error",
+        doc: "A sector cannot be written back: the next sync fails with EIO, once, and the kernel \
+              forgets that the pages were dirty. A later sync succeeds and covers none of them. The \
+              member that stops of it is started again.",
+        groups: &[
+            COMMON,
+            &[
+                FOR,
+                key(
+                    "pages",
+                    Kind::Choice(PAGES),
+                    "random",
+                    "What can still be read of the pages that were not written.",
+                ),
+            ],
+        ],
+    },
+    Table {
+        name: "write-error",
+        doc: "The disk or its bus fails: the next write fails with EIO, once, and writes nothing. The \
+              member that stops of it is started again.",
+        groups: &[COMMON, &[FOR]],
+    },
+    Table {
+        name: "read-error",
+        doc: "Sectors that cannot be read: every read of a file fails with EIO. A running member \
+              hardly reads, so its process is killed and started again into it.",
+        groups: &[COMMON, &[FOR]],
+    },
+    Table {
+        name: "bit-flip",
+        doc: "Bit rot: what the disk holds changes, and nothing says so. Only durable bytes change, \
+              and never on more members than can fail while a majority remains: beyond that no \
+              cluster can keep its promises, and the rest are spared.",
+        groups: &[
+            COMMON,
+            &[
+                RESTART_AFTER,
+                key("files", Kind::Choice(FILES), "any", "Where bits change."),
+                key(
+                    "bits",
+                    Kind::Count { min: 1, max: 4096 },
+                    "1",
+                    "How many bits change, each in a place of its own.",
+                ),
+                key(
+                    "process",
+                    Kind::Choice(MEANWHILE),
+                    "stopped",
+                    "What the process does meanwhile.",
+                ),
+            ],
+        ],
     },
 ];
 

@@ -61,6 +61,39 @@ on = "all"
 at = { between = ["1s", "50s"] }
 
 [[fault]]
+kind = "disk-full"
+on = "leader"
+at = "9s"
+for = { between = ["1s", "2s"] }
+
+[[fault]]
+kind = "fsync-error"
+on = "leader"
+at = "10s"
+for = "1s"
+pages = "dropped"
+
+[[fault]]
+kind = "write-error"
+on = "follower"
+at = "11s"
+for = "1s"
+
+[[fault]]
+kind = "read-error"
+on = "all"
+at = "12s"
+for = "1s"
+
+[[fault]]
+kind = "bit-flip"
+on = "minority"
+at = "13s"
+files = "store"
+bits = 3
+process = "running"
+
+[[fault]]
 kind = "slow-fsync"
 on = "majority"
 at = "7s"
@@ -168,7 +201,8 @@ fn taking_text_out_of_the_file_leaves_all_other_draws_alone() {
 fn a_swarm_stays_within_its_budget_and_gives_valid_plans() {
     let scenario = scenario(
         "[swarm]\nfaults = [\"partition\", \"crash\", \"power-loss\", \"pause\", \"slow-fsync\", \
-         \"fsync-lies\"]\nbudget = 5",
+         \"fsync-lies\", \"disk-full\", \"fsync-error\", \"write-error\", \"read-error\", \
+         \"bit-flip\"]\nbudget = 5",
     );
     let mut counts = std::collections::BTreeSet::new();
     for seed in 0..200 {

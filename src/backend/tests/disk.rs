@@ -32,6 +32,8 @@ struct Inner {
     /// Fail every operation from this one on.
     fail_from: Option<usize>,
     attempts: usize,
+    /// Nothing can grow.
+    packed: bool,
     /// The content a crashed disk began with.
     initial: Vec<Vec<u8>>,
     initial_names: BTreeMap<PathBuf, usize>,
@@ -64,7 +66,21 @@ impl Numbers {
     }
 }
 
+impl Inner {
+    fn check_space(&self, file: usize, length: u64) -> io::Result<()> {
+        match self.packed && length > self.contents[file].len() as u64 {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
 impl CrashDisk {
+    /// From now on, or not any more, nothing can be made longer.
+    pub(crate) fn pack(&self, packed: bool) {
+        self.inner().packed = packed;
+    }
+
     pub(crate) fn new() -> CrashDisk {
         CrashDisk::default()
     }
@@ -295,6 +311,7 @@ impl File for CrashFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.attempt()?;
+        inner.check_space(self.number, offset + data.len() as u64)?;
         inner
             .log
             .push(Op::Write(self.number, offset, data.to_vec()));
@@ -309,6 +326,7 @@ impl File for CrashFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut inner = self.disk.attempt()?;
+        inner.check_space(self.number, length)?;
         inner.log.push(Op::SetLen(self.number, length));
         inner.contents[self.number].resize(length as usize, 0);
         Ok(())

@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 pub(crate) mod disk;
+mod full;
 mod round_trip;
 mod speed;
 

@@ -81,6 +81,7 @@ impl Bench {
             snapshots: Arc::new(SnapshotStore::new(folder.path().to_owned())),
             orders: ordered,
             sizes: Arc::default(),
+            space: Arc::default(),
             tokens: Arc::new(Tokens::new(Duration::from_secs(300))),
             auth_kept: (1, false),
         };

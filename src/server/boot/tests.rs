@@ -180,7 +180,49 @@ fn bit_rot_in_the_store_is_refused_and_never_served() {
         "{error}"
     );
     assert!(
-        error.to_string().contains("let it rebuild from its peers"),
+        error.to_string().contains(crate::storage::REPLACE),
         "{error}"
     );
+}
+
+#[test]
+fn a_member_that_drops_its_log_keeps_the_members_it_knows_and_not_those_of_its_flags() {
+    let home = tempfile::tempdir().unwrap();
+    let mut options = options(home.path());
+    options.wal_sync = wal::SyncPolicy::None;
+    // The flags describe a member and a cluster that are no more: it joined as another.
+    let (given, flags) = (0xb7, options.members.clone());
+    let member = |id: u64, url: &str| vetcdpb::ClusterMember {
+        id,
+        peer_urls: vec![url.to_owned()],
+        ..Default::default()
+    };
+    let now = Members::from_wire([member(given, "http://b:1"), member(0xb8, "http://c:1")]);
+    let mut joined = options.clone();
+    joined.identity.member_id = given;
+    joined.joins = true;
+    joined.members = now.clone();
+    let booted = boot(&disk(), &joined).unwrap();
+    let term = booted.restored.hard_state.term;
+    drop(booted);
+    options.identity_is_binding = false;
+
+    reset(&disk(), &options).unwrap();
+    let booted = boot(&disk(), &options).unwrap();
+    assert_eq!(booted.identity.member_id, given, "it stays who it is");
+    assert_eq!(booted.published.members, now);
+    assert_ne!(booted.published.members, flags);
+    let nobody = vetcdpb::ConfState::default();
+    assert_eq!(booted.published.conf_state, nobody, "it cannot campaign");
+    assert_eq!((booted.published.index, booted.restored.applied), (0, 0));
+    assert_eq!(booted.restored.hard_state.commit, 0);
+    assert!(booted.restored.hard_state.term > term);
+    drop(booted);
+
+    // A store that cannot be read leaves the flags' word.
+    std::fs::write(options.backend_path(), b"rot").unwrap();
+    reset(&disk(), &options).unwrap();
+    let booted = boot(&disk(), &options).unwrap();
+    assert_eq!(booted.published.members, flags);
+    assert_eq!(booted.identity.member_id, given);
 }

@@ -136,6 +136,8 @@ struct Inner {
     cost: Duration,
     /// No space can be reserved.
     full: bool,
+    /// Nor can anything be made longer, or made.
+    packed: bool,
 }
 
 impl Inner {
@@ -255,6 +257,12 @@ impl MemoryDisk {
     /// From now on no space can be reserved, though what is written still fits.
     pub fn fill_up(&self) {
         self.inner().full = true;
+    }
+
+    /// From now on, or not any more, nothing can grow: neither by reserving space nor by writing.
+    pub fn pack(&self, packed: bool) {
+        let mut inner = self.inner();
+        (inner.full, inner.packed) = (packed, packed);
     }
 
     /// From now on the disk's state before every changing operation is kept.
@@ -385,6 +393,10 @@ impl File for MemoryFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.inner();
+        let grows = offset as usize + data.len() > inner.inodes[self.inode].content.len();
+        if inner.packed && grows {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let outcome = inner.operation("write");
         let written = match outcome {
             Ok(()) => data,
@@ -411,7 +423,7 @@ impl File for MemoryFile {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        if self.disk.inner().full {
+        if self.disk.inner().full && self.len()? < length {
             return Err(io::ErrorKind::StorageFull.into());
         }
         match self.len()? < length {

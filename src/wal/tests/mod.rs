@@ -28,6 +28,7 @@ const METADATA: Metadata = Metadata {
 const SMALL: Options = Options {
     segment_bytes: 700,
     allocate_bytes: 0,
+    reserve_bytes: 0,
     spares: 0,
     keep: 0,
 };
@@ -35,6 +36,7 @@ const SMALL: Options = Options {
 const REUSED: Options = Options {
     segment_bytes: 700,
     allocate_bytes: 328,
+    reserve_bytes: 0,
     spares: 1,
     keep: 0,
 };

@@ -107,6 +107,7 @@ fn run(
                 let options = Options {
                     segment_bytes: *segment_bytes,
                     allocate_bytes: segment_bytes % 3 * 100,
+                    reserve_bytes: 0,
                     spares: (segment_bytes % 2) as usize,
                     keep: 0,
                 };

@@ -2,10 +2,12 @@
 //! told apart from a torn tail, and never read as records.
 
 use super::*;
+use crate::storage::{Fault, Space};
 
 const RESERVED: Options = Options {
     segment_bytes: 8192,
     allocate_bytes: 4096,
+    reserve_bytes: 0,
     spares: 0,
     keep: 0,
 };
@@ -178,6 +180,97 @@ fn a_disk_too_full_to_reserve_space_is_no_failure() {
     log.sync().unwrap();
     let (_, recovered) = open(&disk.after_power_loss(&mut disk::Draw(1)), RESERVED).unwrap();
     assert_eq!(recovered.entries, [entry(1, 1, 100)]);
+}
+
+/// What a log does with a reserve when nothing can grow any more.
+const WITH_RESERVE: Options = Options {
+    segment_bytes: 4096,
+    allocate_bytes: 1024,
+    reserve_bytes: 2048,
+    spares: 0,
+    keep: 0,
+};
+
+#[test]
+fn a_full_disk_is_told_and_the_log_goes_on_in_its_reserve() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk, WITH_RESERVE);
+    let space = Arc::new(Space::default());
+    log.report_space(space.clone());
+    log.append(&entries([entry(1, 1, 100)])).unwrap();
+    log.sync().unwrap();
+    assert!(!space.is_short());
+    disk.pack(true);
+    // Wherever in a segment the disk runs full, there is at least the reserve.
+    let mut index = 1;
+    while log.active.length < 2048 + 100 {
+        index += 1;
+        log.append(&entries([entry(index, 1, 100)])).unwrap();
+        log.sync().unwrap();
+    }
+    assert!(log.is_short() && space.is_short());
+    disk.pack(false);
+    log.look_for_space().unwrap();
+    assert!(!log.is_short() && !space.is_short());
+    let (_, recovered) = open(&disk.after_power_loss(&mut disk::Draw(1)), WITH_RESERVE).unwrap();
+    assert_eq!(recovered.entries.len() as u64, index);
+}
+
+#[test]
+fn a_segment_whose_successor_finds_no_space_is_written_on() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk, WITH_RESERVE);
+    let mut index = 0;
+    while log.active.length < WITH_RESERVE.segment_bytes - 160 {
+        index += 1;
+        log.append(&entries([entry(index, 1, 100)])).unwrap();
+    }
+    log.sync().unwrap();
+    disk.pack(true);
+    let full = index;
+    while log.active.length < WITH_RESERVE.segment_bytes + 1500 {
+        index += 1;
+        log.append(&entries([entry(index, 1, 100)])).unwrap();
+        log.sync().unwrap();
+    }
+    assert_eq!(log.active.name.segment, 1);
+    assert!(log.is_short());
+    assert!(index > full + 8, "{index}");
+    disk.pack(false);
+    log.look_for_space().unwrap();
+    assert!(!log.is_short());
+    log.append(&entries([entry(index + 1, 1, 100)])).unwrap();
+    log.sync().unwrap();
+    assert_eq!(log.active.name.segment, 2);
+    let (_, recovered) = open(&disk.after_power_loss(&mut disk::Draw(1)), WITH_RESERVE).unwrap();
+    assert_eq!(recovered.entries.len() as u64, index + 1);
+}
+
+#[test]
+fn a_reserve_that_is_used_up_ends_the_log_and_loses_nothing() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk, WITH_RESERVE);
+    log.append(&entries([entry(1, 1, 100)])).unwrap();
+    log.sync().unwrap();
+    disk.pack(true);
+    let mut synced = 1;
+    let error = loop {
+        let appended = log.append(&entries([entry(synced + 1, 1, 100)]));
+        match appended.and_then(|()| log.sync()) {
+            Ok(()) => synced += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.fault(), Some(Fault::Full));
+    assert!(synced > 10, "{synced}");
+    disk.pack(false);
+    log.look_for_space().unwrap_err();
+    assert!(
+        log.append(&commit(1, 1)).is_err(),
+        "a failed write is final"
+    );
+    let (_, recovered) = open(&disk.after_power_loss(&mut disk::Draw(1)), WITH_RESERVE).unwrap();
+    assert_eq!(recovered.entries.len() as u64, synced);
 }
 
 #[test]

@@ -401,3 +401,40 @@ async fn early_acknowledgements_are_given_only_by_the_defect() {
 fn unmeasured() -> prometheus::Histogram {
     prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("syncs", "syncs")).unwrap()
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_looked_at_until_there_is_space() {
+    let options = Options {
+        allocate_bytes: 1024,
+        reserve_bytes: 4096,
+        ..Options::default()
+    };
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk, options);
+    let space = Arc::new(crate::storage::Space::default());
+    log.report_space(space.clone());
+    let host = Arc::new(TestHost {
+        start: tokio::time::Instant::now(),
+        disk: disk.clone(),
+        defects: Defects::default(),
+    });
+    let (sender, mut acks) = unbounded_channel();
+    let policy: SyncPolicy = "always".parse().unwrap();
+    let writer = Writer::start(host.clone(), log, policy, sender, unmeasured());
+    // What is written first takes the reserve.
+    writer.append(1, entries([entry(1, 1, 100)]));
+    assert!(matches!(acks.recv().await, Some(Ack::Persisted { .. })));
+    disk.pack(true);
+    for index in 2..=10 {
+        writer.append(index, entries([entry(index, 1, 100)]));
+        assert!(matches!(acks.recv().await, Some(Ack::Persisted { .. })));
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(space.is_short());
+    disk.pack(false);
+    // Nothing is written meanwhile.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!space.is_short());
+    drop(writer);
+    assert!(acks.recv().await.is_none(), "no timer keeps the task alive");
+}

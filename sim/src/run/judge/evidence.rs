@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use vetcd::host::Event;
+use vetcd::storage::Fault as StorageFault;
 use vetcd::wal::LossWindow;
 
 use super::measure::nanos;
+use crate::check::damage::{Blamed, End, Patient};
 use crate::check::lease;
 use crate::check::liveness::{Recovery, Service};
 use crate::check::loss::{PowerLoss, Promise};
 use crate::check::membership::RemovedMember;
 use crate::check::{Evidence, Insides, Start, Told};
-use crate::cluster::member_config;
+use crate::cluster::{Ended, member_config};
 use crate::plan::Plan;
 use crate::run::facts::Facts;
 use crate::scenario::Fault;
@@ -112,7 +114,9 @@ fn insides(plan: &Plan, facts: &Facts) -> Insides {
         who: panic.node.clone(),
         text: panic.text.clone(),
     });
-    let ended = facts.ended.iter().map(|ended| Told {
+    // How a member with a faulty disk may end has a judge of its own.
+    let healthy = |ended: &&Ended| !facts.disk_faults.contains_key(&ended.member);
+    let ended = facts.ended.iter().filter(healthy).map(|ended| Told {
         at: ended.at_ns,
         who: format!("m{}", ended.member),
         text: ended.reason.clone(),
@@ -131,6 +135,7 @@ fn insides(plan: &Plan, facts: &Facts) -> Insides {
     Insides {
         panics: panics.collect(),
         ended: ended.collect(),
+        patients: patients(facts),
         breaches: breaches.collect(),
         converged: facts.recovery.converged_ns,
         members: facts.members.clone(),
@@ -147,6 +152,33 @@ fn insides(plan: &Plan, facts: &Facts) -> Insides {
                     served: *served,
                 })
                 .collect(),
+        },
+    }
+}
+
+fn patients(facts: &Facts) -> Vec<Patient> {
+    let patient = |(member, since): (&u32, &u64)| {
+        let flips = facts.flips.iter().filter(|flip| flip.member == *member);
+        let ended = facts.ended.iter().filter(|ended| ended.member == *member);
+        Patient {
+            member: *member,
+            since: *since,
+            damage: flips.map(|flip| (flip.at_ns, flip.path.clone())).collect(),
+            ends: ended.map(end_of).collect(),
+            is_up: facts.up.contains(member),
+        }
+    };
+    facts.disk_faults.iter().map(patient).collect()
+}
+
+pub fn end_of(ended: &Ended) -> End {
+    End {
+        at: ended.at_ns,
+        words: ended.reason.clone(),
+        blamed: match ended.fault {
+            Some(StorageFault::Damaged) => Blamed::Data,
+            Some(StorageFault::Failed | StorageFault::Full) => Blamed::Disk,
+            None => Blamed::Other,
         },
     }
 }

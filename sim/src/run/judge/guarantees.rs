@@ -5,8 +5,8 @@ use super::measure::nanos;
 use crate::check::loss::{self, Promise};
 use crate::check::{self, Evidence, Expected, Insides, Told, Verdict as Judgement};
 use crate::check::{
-    after_loss, convergence, election, lease, liveness, lock, membership, serializable_reads,
-    strict_serializability, watch,
+    after_loss, convergence, damage, election, lease, liveness, lock, membership,
+    serializable_reads, strict_serializability, watch,
 };
 use crate::history::{History, LeaseRequest, Request, display_seconds};
 use crate::report::{CheckVerdict, LostWritesFound, Verdict};
@@ -52,6 +52,7 @@ impl Checks {
         if let Some(insides) = insides {
             self.panics(insides);
             self.members(insides);
+            self.damage(insides);
             self.raft(insides, evidence);
         }
         self.answers(evidence);
@@ -86,6 +87,15 @@ impl Checks {
         let detail = insides.ended.iter().map(line).collect();
         let text = format!("{} ended by itself: {}", first.who, first.text);
         self.fail(NAME, Verdict::LivenessViolation, text, detail);
+    }
+
+    /// Says nothing of a run in which every disk was well.
+    fn damage(&mut self, insides: &Insides) {
+        if !insides.patients.is_empty() {
+            let advice = vetcd::storage::REPLACE;
+            let judgement = damage::check(&insides.patients, &insides.members, advice);
+            self.judged("damage", Verdict::SafetyViolation, &judgement);
+        }
     }
 
     fn raft(&mut self, insides: &Insides, evidence: &Evidence) {

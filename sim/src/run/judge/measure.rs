@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use vetcd::host::Event;
 
+use crate::check::damage::Blamed;
 use crate::check::{election, lock, service};
 use crate::history::{AuthOutcome, AuthRecord, Body, History, News, Outcome, Request};
 use crate::report::{LatencySummary, LeaderChange, Operations, RunResult, Syncs};
 use crate::run::facts::Facts;
+use crate::run::judge::evidence::end_of;
 
 pub fn nanos(ns: u64) -> Duration {
     Duration::from_nanos(ns)
@@ -105,6 +107,7 @@ pub fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
     let compacted = |operation: &crate::history::Operation| matches!(&operation.outcome, Outcome::Ok(response) if response.body == Body::Compact);
     let watches = &facts.history.watches;
     let shown = watches.iter().flat_map(|watch| &watch.responses);
+    let ends = facts.ended.iter().map(end_of);
     let denied = |record: &AuthRecord| record.outcome == AuthOutcome::Denied;
     let found = [
         (
@@ -124,6 +127,15 @@ pub fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
             "unsynced-writes-lost",
             facts.power_cuts.iter().any(|cut| cut.lost_bytes > 0),
         ),
+        (
+            "disk-error",
+            ends.clone().any(|end| end.blamed == Blamed::Disk),
+        ),
+        (
+            "damage-refused",
+            ends.clone().any(|end| end.blamed == Blamed::Data),
+        ),
+        ("no-space", facts.full > 0),
         ("writes-lost", result.lost_writes.count > 0),
         (
             "lease-expired",

@@ -116,6 +116,17 @@ impl Content {
         }
     }
 
+    /// The parts that are not holes: (offset, length).
+    pub(super) fn written_ranges(&self) -> Vec<(u64, u64)> {
+        let chunks = self.chunks.iter().enumerate();
+        let present = chunks.filter(|(_, chunk)| chunk.is_some());
+        let ranges = present.map(|(index, _)| {
+            let start = (index * CHUNK) as u64;
+            (start, self.length.saturating_sub(start).min(CHUNK as u64))
+        });
+        ranges.filter(|(_, length)| *length > 0).collect()
+    }
+
     /// The parts at or after `offset` that are not holes: (offset, bytes).
     pub(super) fn written_after(&self, offset: u64) -> Vec<(u64, Vec<u8>)> {
         let first = (offset / CHUNK as u64) as usize;

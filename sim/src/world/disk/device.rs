@@ -17,6 +17,9 @@ pub(super) struct Device {
     pub(super) lies: bool,
     pub(super) syncs_to_fail: u32,
     pub(super) writes_to_fail: u32,
+    pub(super) reads_fail: bool,
+    /// A failed sync drops the pages it did not write, instead of taking them for clean.
+    pub(super) failed_sync_drops: bool,
     pub(super) capacity: Option<u64>,
     /// Draws that decide what a power loss leaves.
     pub(super) power_draws: Stream,
@@ -50,6 +53,8 @@ impl Device {
             lies: false,
             syncs_to_fail: 0,
             writes_to_fail: 0,
+            reads_fail: false,
+            failed_sync_drops: false,
             capacity: None,
             power_draws,
             draws,
@@ -98,6 +103,12 @@ impl Device {
             self.counters.syncs -= 1;
         }
         fails
+    }
+
+    /// Whether this read was told to fail.
+    pub(super) fn read_fails(&mut self) -> bool {
+        self.counters.failed += u64::from(self.reads_fail);
+        self.reads_fail
     }
 
     /// Whether this write was told to fail.

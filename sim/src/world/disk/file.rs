@@ -159,6 +159,52 @@ impl FileNode {
         }
     }
 
+    /// A sync that failed, after which the kernel has forgotten what it did not write: it reads as
+    /// what is durable. The length, which is no page, stays as it was.
+    pub(super) fn drop_dirty(&self, now_ns: u64) {
+        let mut state = self.state();
+        state.prune(now_ns);
+        state.dirty_bytes = 0;
+        let length = state.content.length();
+        for entry in state.undo_all() {
+            match entry.what {
+                // Syncs that run beside this one find clean pages.
+                What::Sync { .. } => {}
+                What::Change { change, .. } if entry.durable => {
+                    state.apply(change, entry.stamp_ns, false);
+                    if let Some(again) = state.journal.back_mut() {
+                        again.durable = true;
+                    }
+                }
+                What::Change { .. } => {}
+            }
+        }
+        state.next_sync_ns = None;
+        if state.content.length() != length {
+            state.apply(Change::SetLength(length), now_ns, true);
+        }
+    }
+
+    /// The parts that were ever written to, roughly: (offset, length).
+    pub(super) fn written_ranges(&self) -> Vec<(u64, u64)> {
+        self.state().content.written_ranges()
+    }
+
+    /// Whether the byte at `offset` is what the disk itself holds.
+    pub(super) fn is_durable_at(&self, offset: u64, now_ns: u64) -> bool {
+        let mut state = self.state();
+        state.prune(now_ns);
+        state.journal.iter().all(|entry| match &entry.what {
+            What::Sync { .. } => true,
+            What::Change { change, .. } => match change {
+                Change::Write { offset: from, data } => {
+                    offset < *from || offset >= from + data.len() as u64
+                }
+                Change::SetLength(to) => offset < *to,
+            },
+        })
+    }
+
     pub(super) fn flip_bits(&self, offset: u64, mask: u8) -> bool {
         let mut state = self.state();
         let mut byte = [0];

@@ -23,7 +23,8 @@
 //!
 //! **Sync** makes durable what took effect before it was issued, once its own stamp has passed.
 //! A lying disk answers as quickly and makes nothing durable. A failed sync marks the pages clean,
-//! as kernels do: a later sync that succeeds does not cover them.
+//! as kernels do: a later sync that succeeds does not cover them. What they read as from then on is
+//! the fault's choice: what was written, or what the disk holds.
 //!
 //! **Write-back.** Un-synced data older than [`WRITEBACK_AFTER`], or in excess of
 //! [`UNSYNCED_BYTES_MAX`] a file, become durable by themselves.
@@ -32,7 +33,11 @@
 //! slow every sync, or stall the disk: operations issued during a stall wait for its end (those
 //! issued before it keep their stamps).
 //!
-//! Not modelled: read errors, misdirected writes, contention between concurrent calls.
+//! **Bit rot** changes durable bytes alone: where something un-synced lies above them, the disk is
+//! about to write there anyway.
+//!
+//! Not modelled: misdirected writes, contention between concurrent calls; file systems that need
+//! space to write over what is there already.
 
 mod bench;
 mod content;
@@ -148,6 +153,8 @@ pub struct DiskCounters {
     pub reads: u64,
     /// Operations that failed because a fault said so.
     pub failed: u64,
+    /// Operations that found no space.
+    pub full: u64,
 }
 
 /// A node's disk, as the testbed sees it: its faults and its counters. Cloning shares it.
@@ -249,6 +256,23 @@ impl SimDisk {
         self.device().writes_to_fail = count;
     }
 
+    /// Whether a failed sync drops the pages it did not write: they then read as what is durable.
+    pub fn drop_pages_of_failed_syncs(&self, drop: bool) {
+        self.fault("drop-pages", u64::from(drop));
+        self.device().failed_sync_drops = drop;
+    }
+
+    /// Whether reads of files fail with an input/output error.
+    pub fn fail_reads(&self, fail: bool) {
+        self.fault("fail-reads", u64::from(fail));
+        self.device().reads_fail = fail;
+    }
+
+    /// The sum of all files' lengths.
+    pub fn used_bytes(&self) -> u64 {
+        self.files().iter().map(|(_, length)| length).sum()
+    }
+
     /// Writes that would bring the sum of file lengths above `capacity` bytes fail with
     /// `StorageFull`; `None` lifts the limit.
     pub fn set_capacity(&self, capacity: Option<u64>) {
@@ -263,6 +287,46 @@ impl SimDisk {
         self.tree()
             .file(path)
             .is_ok_and(|file| file.flip_bits(offset, mask))
+    }
+
+    /// Flips one bit of a durable byte, drawn uniformly from what was written to the files that are
+    /// `wanted` by their path: where, or `None` when there is nothing to flip.
+    pub fn flip_a_bit(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        draws: &mut Stream,
+    ) -> Option<(String, u64)> {
+        /// A place under something un-synced is passed over, so often at most.
+        const ATTEMPTS: u32 = 64;
+        let now_ns = self.0.timeline.now_ns();
+        let files = self.tree().live_files().into_iter();
+        let files: Vec<_> = files
+            .filter(|(path, _)| wanted(path))
+            .map(|(path, file)| (path, file.written_ranges(), file))
+            .collect();
+        let total: u64 = files.iter().flat_map(|file| &file.1).map(|r| r.1).sum();
+        for _ in 0..ATTEMPTS {
+            if total == 0 {
+                return None;
+            }
+            let mut place = draws.range(0..total);
+            let mask = 1 << draws.range(0..8);
+            for (path, ranges, file) in &files {
+                for (start, length) in ranges {
+                    if place >= *length {
+                        place -= length;
+                        continue;
+                    }
+                    let offset = start + place;
+                    if file.is_durable_at(offset, now_ns) && file.flip_bits(offset, mask) {
+                        self.fault("flip-bit", offset);
+                        return Some((path.clone(), offset));
+                    }
+                    place = u64::MAX;
+                }
+            }
+        }
+        None
     }
 
     /// Every file that the next process would find, with its length, sorted by path.

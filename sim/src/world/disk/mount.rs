@@ -76,7 +76,10 @@ impl Mount {
         let files = self.disk.tree().live_files();
         let used: u64 = files.iter().map(|(_, file)| file.length()).sum();
         match extra > 0 && used.saturating_add(extra) > capacity {
-            true => Err(io::ErrorKind::StorageFull.into()),
+            true => {
+                self.disk.device().counters.full += 1;
+                Err(io::ErrorKind::StorageFull.into())
+            }
             false => Ok(()),
         }
     }
@@ -218,6 +221,9 @@ impl SimFile {
 impl File for SimFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.mount.charge(Cost::Read)?;
+        if self.mount.disk.device().read_fails() {
+            return Err(input_output_error("read"));
+        }
         Ok(self.file.read(offset, buffer))
     }
 
@@ -240,14 +246,17 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let stamp = self.mount.charge(Cost::Sync(self.file.dirty_bytes()))?;
         self.note(operation::SYNC, stamp, 0);
-        let (fails, lies) = {
+        let (fails, lies, drops) = {
             let mut device = self.mount.disk.device();
-            (device.sync_fails(), device.lies)
+            (device.sync_fails(), device.lies, device.failed_sync_drops)
         };
         let now_ns = self.now_ns();
         match (fails, lies) {
             (true, _) => {
-                self.file.fail_sync(now_ns);
+                match drops {
+                    true => self.file.drop_dirty(now_ns),
+                    false => self.file.fail_sync(now_ns),
+                }
                 return Err(input_output_error("sync"));
             }
             (false, true) => self.file.pretend_sync(now_ns),

@@ -12,6 +12,8 @@ use super::*;
 use crate::rng::Latency;
 use crate::world::{self, NodeConfig, World};
 
+mod faults;
+
 const MS: Duration = Duration::from_millis(1);
 
 /// Writes take 1 ms, syncs 10 ms, reads nothing.

@@ -235,7 +235,7 @@ impl Book {
             return Next::Scan {
                 watch_id,
                 watcher: id,
-                scan,
+                scan: Box::new(scan),
             };
         }
     }

@@ -78,7 +78,7 @@ pub enum Next {
         /// The watch.
         watcher: WatcherId,
         /// Where to look.
-        scan: Scan,
+        scan: Box<Scan>,
     },
     /// The watch has missed events that are compacted; it is gone.
     Compacted {

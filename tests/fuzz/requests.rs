@@ -64,7 +64,7 @@ fn value(field: &FieldDescriptor, variant: usize, depth: usize) -> Option<Value>
     let name = field.name().to_ascii_lowercase();
     let small = variant as i64 + 1;
     Some(match field.kind() {
-        Kind::Bool => Value::Bool(variant % 2 == 0),
+        Kind::Bool => Value::Bool(variant.is_multiple_of(2)),
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Value::I32(small as i32),
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(match name.as_str() {
             // Leases that exist, once one was granted with this very number.
@@ -78,7 +78,7 @@ fn value(field: &FieldDescriptor, variant: usize, depth: usize) -> Option<Value>
         Kind::Float => Value::F32(1.5),
         Kind::Double => Value::F64(1.5),
         Kind::String => Value::String(match name.as_str() {
-            "name" | "user" if variant % 2 == 0 => "root".to_owned(),
+            "name" | "user" if variant.is_multiple_of(2) => "root".to_owned(),
             "role" | "roles" => "root".to_owned(),
             name if name.contains("url") => "http://m9:2380".to_owned(),
             _ => "alice".to_owned(),

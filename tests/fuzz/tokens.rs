@@ -40,7 +40,6 @@ impl Target for Tokens {
         let caller = |user: &str| Caller {
             user: user.to_owned(),
             revision: 7,
-            ..Caller::default()
         };
         let mut seeds: Vec<Vec<u8>> = ["alice", "", "名前"]
             .map(|user| self.0.sign(&caller(user), NOW).unwrap().into_bytes())

@@ -153,9 +153,12 @@ impl File for MemoryFile {
     }
 }
 
+/// Where connections to an address go.
+type Accepted = mpsc::UnboundedSender<Box<dyn Stream>>;
+
 /// Who listens where.
 #[derive(Clone, Default)]
-pub struct Network(Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Box<dyn Stream>>>>>);
+pub struct Network(Arc<Mutex<BTreeMap<String, Accepted>>>);
 
 /// What clients write, while somebody wants to know.
 pub type Tap = Arc<Mutex<Vec<u8>>>;

@@ -10,6 +10,8 @@
 //! One difference from etcd: when no key at all is visible, etcd counts every record it still has,
 //! which depends on the progress of removal; here the rule holds then too.
 
+use std::sync::Arc;
+
 use super::{Error, Record, State};
 
 /// How many hashes of finished compactions are kept.
@@ -88,14 +90,14 @@ impl State {
 
     /// Notes the hash of the compaction that has just been finished.
     pub(super) fn keep_compact_hash(&mut self) {
-        self.compact_hashes.push_back(StateHash {
+        let hashes = Arc::make_mut(&mut self.compact_hashes);
+        hashes.push(StateHash {
             hash: self.compact_hash,
             compact_revision: self.compact_revision,
             revision: self.compact_revision,
         });
-        while self.compact_hashes.len() > KEPT_COMPACTIONS {
-            self.compact_hashes.pop_front();
-        }
+        let surplus = hashes.len().saturating_sub(KEPT_COMPACTIONS);
+        hashes.drain(..surplus);
     }
 }
 

@@ -90,7 +90,7 @@ pub struct State {
     /// The hash of what the running compaction has left so far.
     compact_hash: u32,
     /// Those of finished ones.
-    compact_hashes: im::Vector<StateHash>,
+    compact_hashes: Arc<Vec<StateHash>>,
     /// Records up to this main revision were handed out by `take_changes`.
     taken_revision: i64,
     /// Records handed out before and removed since the last `take_changes`.
@@ -117,7 +117,7 @@ impl State {
             compact_finished: NEVER_COMPACTED,
             compact_cursor: Revision::ZERO,
             compact_hash: hash::empty(),
-            compact_hashes: im::Vector::new(),
+            compact_hashes: Arc::default(),
             taken_revision: FIRST_REVISION,
             removed: im::Vector::new(),
             leases: Leases::default(),

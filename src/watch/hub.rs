@@ -59,10 +59,6 @@ pub struct WatcherId {
 
 /// What a stream has to do next.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "one at a time, on its way to a stream"
-)]
 pub enum Next {
     /// Nothing: the stream's waker is called when there is.
     Idle,

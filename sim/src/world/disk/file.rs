@@ -149,10 +149,12 @@ impl FileNode {
         state.dirty_bytes = 0;
     }
 
-    /// A sync that failed: the pages are clean now and not on the disk.
-    pub(super) fn fail_sync(&self, now_ns: u64) {
+    /// A sync that failed: the pages are clean now and not on the disk. What an earlier sync covers
+    /// is not touched, also where both belong to the same disk work and lie ahead of the clock.
+    pub(super) fn fail_sync(&self, stamp: Stamp, now_ns: u64) {
         let mut state = self.state();
         state.prune(now_ns);
+        state.mark_durable(stamp.start_ns);
         state.dirty_bytes = 0;
         for entry in state.journal.iter_mut().filter(|entry| !entry.durable) {
             entry.orphan = true;
@@ -161,9 +163,10 @@ impl FileNode {
 
     /// A sync that failed, after which the kernel has forgotten what it did not write: it reads as
     /// what is durable. The length, which is no page, stays as it was.
-    pub(super) fn drop_dirty(&self, now_ns: u64) {
+    pub(super) fn drop_dirty(&self, stamp: Stamp, now_ns: u64) {
         let mut state = self.state();
         state.prune(now_ns);
+        state.mark_durable(stamp.start_ns);
         state.dirty_bytes = 0;
         let length = state.content.length();
         for entry in state.undo_all() {
@@ -408,15 +411,15 @@ mod tests {
         Stamp { start_ns, done_ns }
     }
 
+    fn put(offset: u64, data: &[u8]) -> Change {
+        Change::Write {
+            offset,
+            data: data.into(),
+        }
+    }
+
     fn write(file: &FileNode, offset: u64, data: &[u8], at: Stamp) {
-        file.change(
-            Change::Write {
-                offset,
-                data: data.into(),
-            },
-            at,
-            at.start_ns,
-        );
+        file.change(put(offset, data), at, at.start_ns);
     }
 
     #[test]
@@ -453,12 +456,30 @@ mod tests {
         write(&file, 0, b"base", stamp(0, 1));
         file.sync(stamp(1, 2), 1);
         write(&file, 0, b"XX", stamp(3, 4));
-        file.fail_sync(5);
+        file.fail_sync(stamp(5, 6), 5);
         write(&file, 1, b"Y", stamp(6, 7));
         file.sync(stamp(7, 8), 7);
         assert_eq!(file.snapshot(), b"XYse");
         lose_all(&file, 20);
         assert_eq!(file.snapshot(), b"bYse");
+    }
+
+    #[test]
+    fn a_failed_sync_does_not_undo_one_before_it_in_the_same_work() {
+        let fail: [fn(&FileNode); 2] = [
+            |file| file.fail_sync(stamp(5, 6), 0),
+            |file| file.drop_dirty(stamp(5, 6), 0),
+        ];
+        for fail in fail {
+            let file = FileNode::new(1);
+            // All of it is issued at time 0 and takes effect later.
+            file.change(put(0, b"base"), stamp(0, 1), 0);
+            file.sync(stamp(1, 2), 0);
+            file.change(put(0, b"XX"), stamp(3, 4), 0);
+            fail(&file);
+            lose_all(&file, 20);
+            assert_eq!(file.snapshot(), b"base");
+        }
     }
 
     #[test]

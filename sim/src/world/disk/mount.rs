@@ -254,8 +254,8 @@ impl File for SimFile {
         match (fails, lies) {
             (true, _) => {
                 match drops {
-                    true => self.file.drop_dirty(now_ns),
-                    false => self.file.fail_sync(now_ns),
+                    true => self.file.drop_dirty(stamp, now_ns),
+                    false => self.file.fail_sync(stamp, now_ns),
                 }
                 return Err(input_output_error("sync"));
             }

@@ -63,12 +63,13 @@ async fn work<T: Send + 'static>(
     work: impl FnOnce(&dyn Disk) -> T + Send + 'static,
 ) -> T {
     let slot = start_work(world, node, work);
-    loop {
+    for _ in 0..60_000 {
         world.sleep(MS).await;
         if let Some(value) = lock(&slot).take() {
             return value;
         }
     }
+    panic!("the disk work did not end within a minute: it panicked");
 }
 
 fn create(disk: &dyn Disk, path: &str) -> io::Result<Arc<dyn File>> {

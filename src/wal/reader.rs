@@ -11,6 +11,8 @@ use super::format::{ALIGNMENT, HEADER_BYTES, Header};
 use crate::host::File;
 
 const WINDOW_BYTES: usize = 256 << 10;
+/// What reserved space holds, a page of it.
+const ZEROS: [u8; 4096] = [0; 4096];
 
 /// Why there is no usable record at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,12 @@ impl SegmentReader {
         let mut left = Left::Nothing;
         let mut at = offset;
         while at < self.length {
+            // Reserved space is zeros for megabytes.
+            let zeros = self.view(at, ZEROS.len())?;
+            if zeros.is_some_and(|bytes| *bytes == ZEROS) {
+                at += ZEROS.len() as u64;
+                continue;
+            }
             let bytes = (self.length - at).min(ALIGNMENT as u64) as usize;
             let zero = self
                 .view(at, bytes)?

@@ -183,19 +183,18 @@ fn encode_coalesced(
     buffer: &mut BytesMut,
 ) {
     let mut next = Some(first);
-    while let Some(batch) = next {
-        let mut frame = PeerBatch::default();
+    while let Some(mut batch) = next {
         let mut bytes = 0;
-        for message in batch {
-            bytes += approximate_size(&message);
-            frame.messages.push(message);
-            if bytes >= COALESCE_BYTES {
-                frame::encode(&std::mem::take(&mut frame), buffer);
-                bytes = 0;
-            }
+        while let Some(full) = batch.iter().position(|message| {
+            bytes += approximate_size(message);
+            bytes >= COALESCE_BYTES
+        }) {
+            let rest = batch.split_off(full + 1);
+            frame::encode(&PeerBatch { messages: batch }, buffer);
+            (batch, bytes) = (rest, 0);
         }
-        if !frame.messages.is_empty() {
-            frame::encode(&frame, buffer);
+        if !batch.is_empty() {
+            frame::encode(&PeerBatch { messages: batch }, buffer);
         }
         next = match buffer.len() < COALESCE_BYTES {
             true => messages.try_recv().ok(),

@@ -67,17 +67,11 @@ impl State {
             return;
         }
         let key = previous.map_or(&record.kv.key, |previous| &previous.kv.key);
-        let key = key.clone();
-        self.move_to_lease(&key, before, after);
-    }
-
-    /// Takes `key` off lease `before` and hangs it on lease `after`; 0 is none.
-    pub(super) fn move_to_lease(&mut self, key: &Bytes, before: i64, after: i64) {
         if before != 0 {
             self.attached.remove(&(before, key.clone()));
         }
         if after != 0 {
-            self.attached.insert((after, key.clone()));
+            self.attached.insert((after, record.kv.key.clone()));
         }
     }
 }

@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use im::OrdMap;
+
 use crate::api::proto::vetcdpb::LeaseRecord;
-use crate::lease;
+use crate::lease::{self, Leases};
 
 use super::record::KeyHistory;
 use super::{FIRST_REVISION, NEVER_COMPACTED, Record, Revision, State};
@@ -18,7 +21,9 @@ pub(super) const NUMBER_MAX: i64 = i64::MAX / 2;
 /// Takes the records of a store in revision order and makes a [`State`] of them.
 #[derive(Debug, Default)]
 pub struct Restore {
-    state: State,
+    /// In revision order.
+    records: Vec<Arc<Record>>,
+    leases: Leases,
     last: Option<Revision>,
 }
 
@@ -70,7 +75,8 @@ impl Restore {
     /// Adds the next record.
     ///
     /// # Errors
-    /// When the record cannot follow the ones before.
+    /// When the record is none, or not above the one before. Whether it can follow its key's earlier
+    /// versions is seen at the end.
     pub fn push(&mut self, record: Record) -> Result<(), RestoreError> {
         let found = record.revision;
         if let Some(previous) = self.last
@@ -89,7 +95,7 @@ impl Restore {
         if record.kv.mod_revision != found.main {
             return Err(impossible("it was modified at another revision"));
         }
-        self.state.append_restored(record).map_err(impossible)?;
+        self.records.push(Arc::new(record));
         self.last = Some(found);
         Ok(())
     }
@@ -99,7 +105,7 @@ impl Restore {
     /// # Errors
     /// When it is none, or there already.
     pub fn push_lease(&mut self, lease: &LeaseRecord) -> Result<(), RestoreError> {
-        Ok(self.state.leases.restore(lease)?)
+        Ok(self.leases.restore(lease)?)
     }
 
     /// Ends the records. `revision`, `compact_revision` and `compact_finished` are the store's,
@@ -107,7 +113,8 @@ impl Restore {
     /// (#17780). A compaction that had not finished is begun again by [`State::compact_step`].
     ///
     /// # Errors
-    /// When the revisions cannot be those of a store with these records.
+    /// When the revisions cannot be those of a store with these records, or a record cannot follow
+    /// the version before it of the same key.
     pub fn finish(
         self,
         revision: i64,
@@ -126,7 +133,11 @@ impl Restore {
                 last: self.last,
             });
         }
-        let mut state = self.state;
+        let mut state = State {
+            leases: self.leases,
+            ..State::new()
+        };
+        state.fill(self.records)?;
         state.revision = revision;
         state.compact_revision = compact_revision;
         state.compact_finished = compact_finished;
@@ -136,36 +147,85 @@ impl Restore {
 }
 
 impl State {
-    /// [`State::append`] for a record that has yet to be judged. Boot time is made of these calls:
-    /// each looks its key up once or, where the key is new, twice, and copies nothing.
-    fn append_restored(&mut self, mut record: Record) -> Result<(), &'static str> {
-        let (revision, lease) = (record.revision, record.kv.lease);
-        let mut leased = 0;
-        let record = match self.keys.get_mut(&record.kv.key) {
-            Some(history) => {
-                let previous = history.newest().ok_or("its key has no history")?;
-                check_successor(previous, &record)?;
-                leased = previous.kv.lease;
-                // One copy of each key is kept.
-                record.kv.key = previous.kv.key.clone();
-                let record = Arc::new(record);
-                Arc::make_mut(history).push(record.clone());
-                record
+    /// Takes the records of an empty store, in revision order. Boot time is made of this: looking
+    /// each key up in a growing map would miss the caches at every comparison, so the records are
+    /// put in the order of their keys first.
+    fn fill(&mut self, mut records: Vec<Arc<Record>>) -> Result<(), RestoreError> {
+        let mut keys: Vec<(Bytes, KeyHistory)> = Vec::new();
+        for (_, place) in by_key(&records) {
+            let record = &mut records[place];
+            let revision = record.revision;
+            let impossible = |reason| RestoreError::Impossible { revision, reason };
+            match keys.last_mut().filter(|(key, _)| *key == record.kv.key) {
+                Some((key, history)) => {
+                    if let Some(previous) = history.newest() {
+                        check_successor(previous, record).map_err(impossible)?;
+                    }
+                    if let Some(unshared) = Arc::get_mut(record) {
+                        // One copy of each key is kept.
+                        unshared.kv.key = key.clone();
+                    }
+                    history.push(record.clone());
+                }
+                None => {
+                    check_oldest(record).map_err(impossible)?;
+                    keys.push((record.kv.key.clone(), KeyHistory::new(record.clone())));
+                }
             }
-            None => {
-                check_oldest(&record)?;
-                let record = Arc::new(record);
-                let history = KeyHistory::new(record.clone());
-                self.keys.insert(record.kv.key.clone(), Arc::new(history));
-                record
-            }
-        };
-        if leased != lease {
-            self.move_to_lease(&record.kv.key, leased, lease);
         }
-        self.records.insert(revision, record);
+        for (key, history) in &keys {
+            let lease = history.newest().map_or(0, |newest| newest.kv.lease);
+            if lease != 0 {
+                self.attached.insert((lease, key.clone()));
+            }
+        }
+        let keys = keys.into_iter();
+        self.keys = packed(keys.map(|(key, history)| (key, Arc::new(history))));
+        let records = records.into_iter();
+        self.records = packed(records.map(|record| (record.revision, record)));
         Ok(())
     }
+}
+
+/// The places of `records` by key, and by revision within a key. What is compared stands in the list
+/// itself, as far as it is enough to tell two keys apart: the 16 bytes behind what all have in common.
+fn by_key(records: &[Arc<Record>]) -> Vec<(u128, usize)> {
+    let Some(first) = records.first().map(|record| &record.kv.key) else {
+        return Vec::new();
+    };
+    let common = records.iter().fold(first.len(), |common, record| {
+        let pairs = first[..common].iter().zip(&record.kv.key);
+        pairs.take_while(|(a, b)| a == b).count()
+    });
+    let listed = records.iter().enumerate().map(|(place, record)| {
+        let mut start = [0; 16];
+        for (to, from) in start.iter_mut().zip(&record.kv.key[common..]) {
+            *to = *from;
+        }
+        (u128::from_be_bytes(start), place)
+    });
+    let mut places: Vec<(u128, usize)> = listed.collect();
+    places.sort_unstable_by(|a, b| {
+        let key = |place: usize| &records[place].kv.key;
+        let whole = || key(a.1).cmp(key(b.1)).then(a.1.cmp(&b.1));
+        a.0.cmp(&b.0).then_with(whole)
+    });
+    places
+}
+
+/// A map of what comes in ascending order. Inserted like that it would leave the tree's nodes half
+/// empty; every second entry first, and then those between, fills them.
+fn packed<K: Ord + Clone, V: Clone>(ascending: impl Iterator<Item = (K, V)>) -> OrdMap<K, V> {
+    let mut map = OrdMap::new();
+    let mut between = Vec::with_capacity(ascending.size_hint().0 / 2);
+    for (place, (key, value)) in ascending.enumerate() {
+        match place % 2 {
+            0 => _ = map.insert(key, value),
+            _ => between.push((key, value)),
+        }
+    }
+    map.extend(between);
+    map
 }
 
 /// Whether `record` can be the oldest version held of its key; older ones may be compacted.

@@ -69,6 +69,8 @@ pub(super) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page.
+    Manual,
 }
 
 #[derive(Debug, Subcommand)]

@@ -140,6 +140,11 @@ fn execute(cli: &Cli, files: &Files, streams: &mut Streams<'_>) -> Result<(), Fa
             clap_complete::generate(*shell, &mut command, "vetcdutl", &mut script);
             Ok(streams.out.write_all(&script)?)
         }
+        Command::Manual => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            Ok(streams.out.write_all(&page)?)
+        }
     }
 }
 

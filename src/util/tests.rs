@@ -95,6 +95,8 @@ fn a_wrong_command_line_is_usage() {
         let script = run(&["completion", shell]);
         assert!(script.code == 0 && script.out.contains("mark-compacted"));
     }
+    let page = run(&["manual"]);
+    assert!(page.code == 0 && page.out.contains(".TH vetcdutl"));
     assert!(run(&["version"]).out.contains("API version: 3.6\n"));
 }
 

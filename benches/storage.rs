@@ -237,21 +237,7 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
 /// without closing the store, as in a crash.
 fn boot_here(data_dir: &Path) {
     let (before, _) = memory();
-    let cluster = cluster();
-    let options = boot::Options {
-        data_dir: data_dir.to_owned(),
-        identity: Identity {
-            cluster_id: cluster.cluster_id,
-            member_id: cluster.member_id,
-        },
-        identity_is_binding: true,
-        members: Members::from_wire(cluster.members),
-        joins: false,
-        force_new_cluster: false,
-        wal_sync: wal::SyncPolicy::Always,
-        wal_options: Options::default(),
-        boot_id: String::new(),
-    };
+    let options = boot::Options::at_rest(data_dir, cluster());
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let begun = Instant::now();
     let booted = boot::boot(&disk, &options).unwrap();

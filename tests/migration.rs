@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lone::{Server, json, ok, vetcdutl, vetcdutl_ok};
+use lone::{Server, borrowed, json, ok, restore_arguments, vetcdutl, vetcdutl_ok};
 use process::{Etcdctl, Member, Place, cluster, places};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -113,20 +113,8 @@ fn from_etcd_to_vetcd_and_back() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
-    let restore = |snapshot: &str, data_dir: &str| {
-        [
-            "snapshot".to_owned(),
-            "restore".to_owned(),
-            text(snapshot),
-            format!("--data-dir={}", text(data_dir)),
-            format!("--name={}", place.name),
-            format!("--initial-cluster={}={}", place.name, place.peer_url()),
-            format!("--initial-advertise-peer-urls={}", place.peer_url()),
-        ]
-    };
-    fn borrowed(arguments: &[String]) -> Vec<&str> {
-        arguments.iter().map(String::as_str).collect()
-    }
+    let restore =
+        |snapshot: &str, data_dir: &str| restore_arguments(place, &text(snapshot), &text(data_dir));
 
     // etcd, with a history.
     let server = Server::start(&etcd, place, &path("1"), &ctl);

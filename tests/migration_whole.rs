@@ -20,7 +20,7 @@ use etcd_client::{
     GetOptions, KeyValue, LeaseTimeToLiveOptions, Permission, PutOptions,
     RoleRevokePermissionOptions, Txn, TxnOp, WatchOptions,
 };
-use lone::{Server, json, ok, vetcdutl_ok};
+use lone::{Server, borrowed, json, ok, restore_arguments, vetcdutl_ok};
 use process::{Etcdctl, Place, places};
 use tempfile::TempDir;
 
@@ -352,20 +352,8 @@ async fn ten_thousand_keys_from_etcd_to_vetcd_and_back() {
     let path = |name: &str| folder.path().join(name);
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
     let save = |name: &str| ctl.ok(&["--user=root:secret", "snapshot", "save", &text(name)]);
-    let restore = |snapshot: &str, data_dir: &str| {
-        vec![
-            "snapshot".to_owned(),
-            "restore".to_owned(),
-            text(snapshot),
-            format!("--data-dir={}", text(data_dir)),
-            format!("--name={}", place.name),
-            format!("--initial-cluster={}={}", place.name, place.peer_url()),
-            format!("--initial-advertise-peer-urls={}", place.peer_url()),
-        ]
-    };
-    fn borrowed(arguments: &[String]) -> Vec<&str> {
-        arguments.iter().map(String::as_str).collect()
-    }
+    let restore =
+        |snapshot: &str, data_dir: &str| restore_arguments(place, &text(snapshot), &text(data_dir));
 
     let server = Server::start(&etcd, place, &path("1"), &ctl);
     let compacted = fill(place).await;

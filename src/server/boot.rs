@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::api::proto::vetcdpb;
 use crate::auth;
 use crate::backend::{self, Backend};
+use crate::config::Cluster;
 use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
 use crate::raft::{self, Identity, Restored};
@@ -183,6 +184,25 @@ pub struct Options {
 }
 
 impl Options {
+    /// For the data directory of a member that does not run: nothing is known of it but what it holds,
+    /// and nothing may be lost.
+    pub fn at_rest(data_dir: &Path, cluster: Cluster) -> Options {
+        Options {
+            data_dir: data_dir.to_owned(),
+            identity: Identity {
+                cluster_id: cluster.cluster_id,
+                member_id: cluster.member_id,
+            },
+            identity_is_binding: true,
+            members: Members::from_wire(cluster.members),
+            joins: false,
+            force_new_cluster: false,
+            wal_sync: wal::SyncPolicy::Always,
+            wal_options: wal::Options::default(),
+            boot_id: String::new(),
+        }
+    }
+
     /// Where the log is.
     pub fn wal_dir(&self) -> PathBuf {
         self.member_dir().join("wal")

@@ -11,35 +11,17 @@ use std::sync::Arc;
 
 use super::boot::{self, Error, Options, io_error};
 use super::etcd_snapshot::adopt;
-use super::{Alarms, Members, Published};
+use super::{Alarms, Published};
 use crate::auth;
 use crate::backend::{Backend, Loaded, Size};
 use crate::config::Cluster;
 use crate::host::{Disk, sync_parent};
 use crate::mvcc::State;
-use crate::raft::Identity;
 use crate::snapshot::etcd_schema::Records;
 use crate::wal;
 
 /// Index and term of the beginning of a restored member's log.
 const RESTORED: (u64, u64) = (2, 1);
-
-fn options(data_dir: &Path, cluster: Cluster) -> Options {
-    Options {
-        data_dir: data_dir.to_owned(),
-        identity: Identity {
-            cluster_id: cluster.cluster_id,
-            member_id: cluster.member_id,
-        },
-        identity_is_binding: true,
-        members: Members::from_wire(cluster.members),
-        joins: false,
-        force_new_cluster: false,
-        wal_sync: wal::SyncPolicy::Always,
-        wal_options: wal::Options::default(),
-        boot_id: String::new(),
-    }
-}
 
 fn unknown_cluster() -> Cluster {
     Cluster {
@@ -51,12 +33,12 @@ fn unknown_cluster() -> Cluster {
 
 /// Where a member that runs in `data_dir` has its log.
 pub fn wal_dir(data_dir: &Path) -> std::path::PathBuf {
-    options(data_dir, unknown_cluster()).wal_dir()
+    Options::at_rest(data_dir, unknown_cluster()).wal_dir()
 }
 
 /// Where a member that runs in `data_dir` has its store.
 pub fn backend_path(data_dir: &Path) -> std::path::PathBuf {
-    options(data_dir, unknown_cluster()).backend_path()
+    Options::at_rest(data_dir, unknown_cluster()).backend_path()
 }
 
 /// Makes the data directory of a member of the new `cluster` that begins with `state`. Neither
@@ -73,7 +55,7 @@ pub fn restore(
     state: State,
     records: &Records,
 ) -> Result<(), Error> {
-    let options = options(data_dir, cluster);
+    let options = Options::at_rest(data_dir, cluster);
     let snapshots = options.snapshot_dir();
     disk.create_dir_all(&snapshots)
         .map_err(io_error(&snapshots))?;
@@ -143,7 +125,7 @@ impl DataDir {
     /// # Errors
     /// The disk's, damage, or when a member runs in it, or nothing is there.
     pub fn open(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<DataDir, Error> {
-        let options = options(data_dir, unknown_cluster());
+        let options = Options::at_rest(data_dir, unknown_cluster());
         let path = options.backend_path();
         if !disk.exists(&path).map_err(io_error(&path))? {
             return Err(io_error(&path)(io::ErrorKind::NotFound.into()));
@@ -223,7 +205,7 @@ mod tests {
         let disk = CrashDisk::new();
         restored(disk.clone()).unwrap();
         let operations = disk.operations();
-        let options = options(Path::new("data"), cluster());
+        let options = Options::at_rest(Path::new("data"), cluster());
         let (mut whole, mut refused, mut nothing) = (0, 0, 0);
         for operation in 0..=operations {
             for seed in 0..8 {

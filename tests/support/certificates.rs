@@ -35,7 +35,10 @@ impl Folder {
     /// Writes a file and returns its path.
     pub fn write(&self, name: &str, content: &str) -> String {
         let path = self.path(name);
-        fs::write(&path, content).unwrap();
+        // By a rename, since a member that runs may read the file while it is written anew.
+        let whole = self.path(&format!("{name}.new"));
+        fs::write(&whole, content).unwrap();
+        fs::rename(whole, &path).unwrap();
         path
     }
 

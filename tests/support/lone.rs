@@ -40,6 +40,23 @@ pub fn vetcdutl_ok(arguments: &[&str]) -> String {
     ok(Path::new(env!("CARGO_BIN_EXE_vetcdutl")), arguments)
 }
 
+/// What makes `place`'s data directory of a snapshot, for either server's tool.
+pub fn restore_arguments(place: &Place, snapshot: &str, data_dir: &str) -> Vec<String> {
+    vec![
+        "snapshot".to_owned(),
+        "restore".to_owned(),
+        snapshot.to_owned(),
+        format!("--data-dir={data_dir}"),
+        format!("--name={}", place.name),
+        format!("--initial-cluster={}={}", place.name, place.peer_url()),
+        format!("--initial-advertise-peer-urls={}", place.peer_url()),
+    ]
+}
+
+pub fn borrowed(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
 pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }

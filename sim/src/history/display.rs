@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::text::encode;
 use super::{
-    Body, Compare, FailureClass, KeyValue, Operand, Operation, Outcome, Relation, Request,
+    Body, Compare, FailureClass, KeyValue, Nanoseconds, Operand, Operation, Outcome, Relation,
+    Request,
 };
 
 /// Keys and values longer than this are shortened, in characters.
@@ -202,18 +203,28 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// `, member 1, 5.201 s to 5.310 s`
+pub(super) fn where_and_when(
+    f: &mut fmt::Formatter<'_>,
+    member: Option<u32>,
+    invoked: Nanoseconds,
+    returned: Option<Nanoseconds>,
+) -> fmt::Result {
+    if let Some(member) = member {
+        write!(f, ", member {member}")?;
+    }
+    write!(f, ", {} to ", seconds(invoked))?;
+    match returned {
+        Some(returned) => f.write_str(&seconds(returned)),
+        None => f.write_str("?"),
+    }
+}
+
 impl fmt::Display for Operation {
     /// `operation 7 (client 2, member 1, 5.201 s to 5.310 s): put k = v -> done, revision 16`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "operation {} (client {}", self.id, self.client)?;
-        if let Some(member) = self.member {
-            write!(f, ", member {member}")?;
-        }
-        write!(f, ", {} to ", seconds(self.invoked))?;
-        match self.returned {
-            Some(returned) => f.write_str(&seconds(returned))?,
-            None => f.write_str("?")?,
-        }
+        where_and_when(f, self.member, self.invoked, self.returned)?;
         write!(f, "): {} -> {}", self.request, self.outcome)
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::display::{seconds, short};
+use super::display::{seconds, short, where_and_when};
 use super::{Nanoseconds, text};
 
 /// One request of one client about a lease, a lock or an election, and what came of it.
@@ -347,14 +347,7 @@ impl fmt::Display for LeaseOperation {
     /// `lease operation 7 (client 2, member 1, 5.201 s to 5.310 s): renew lease 7 -> renewed for 5 s`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "lease operation {} (client {}", self.id, self.client)?;
-        if let Some(member) = self.member {
-            write!(f, ", member {member}")?;
-        }
-        write!(f, ", {} to ", seconds(self.invoked))?;
-        match self.returned {
-            Some(returned) => f.write_str(&seconds(returned))?,
-            None => f.write_str("?")?,
-        }
+        where_and_when(f, self.member, self.invoked, self.returned)?;
         write!(f, "): {} -> ", self.request)?;
         match &self.outcome {
             LeaseOutcome::Ok(answer) => answer.fmt(f),

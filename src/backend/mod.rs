@@ -257,6 +257,15 @@ impl Backend {
         Ok(backend)
     }
 
+    /// Reads what stands beside the records. Takes the same time however large the store is.
+    ///
+    /// # Errors
+    /// The disk's, or damage of what was read.
+    pub fn meta(&self) -> Result<BackendMeta, Error> {
+        let (meta, _) = self.read(|database| read_meta(&database.begin_read()?))?;
+        meta.decode(&self.path)
+    }
+
     /// Reads the whole store.
     ///
     /// # Errors
@@ -266,7 +275,7 @@ impl Backend {
         let mut found = Totals::default();
         let mut leases = 0;
         let mut fault = None;
-        let (meta, totals, auth) = self.read(|database| {
+        let (meta, totals) = self.read(|database| {
             let transaction = database.begin_read()?;
             let table = transaction.open_table(KEY)?;
             for entry in table.iter()? {
@@ -288,22 +297,13 @@ impl Backend {
             if fault.is_none() {
                 fault = load_leases(&transaction, &mut restore, &mut leases)?;
             }
-            let table = transaction.open_table(META)?;
-            let value = |name| -> Result<Option<Vec<u8>>, redb::Error> {
-                Ok(table.get(name)?.map(|value| value.value().to_vec()))
-            };
-            Ok((value(name::META)?, value(name::TOTALS)?, value(name::AUTH)?))
+            read_meta(&transaction)
         })?;
         let damaged = |what: &str| Error::damaged(&self.path, what);
         if let Some(what) = fault {
             return Err(damaged(&what));
         }
-        let meta = meta.as_deref().and_then(codec::decode_meta);
-        let mut meta = meta.ok_or_else(|| damaged("its metadata is missing or garbled"))?;
-        if let Some(auth) = auth {
-            let auth = codec::decode_auth(&auth);
-            meta.auth = Some(auth.ok_or_else(|| damaged("its users and roles are garbled"))?);
-        }
+        let meta = meta.decode(&self.path)?;
         let totals = totals.as_deref().and_then(Totals::decode);
         if totals != Some(found) {
             return Err(damaged("records are missing"));
@@ -479,6 +479,40 @@ impl Drop for Backend {
             Ok(())
         });
     }
+}
+
+/// What stands beside the records, as bytes.
+struct RawMeta {
+    meta: Option<Vec<u8>>,
+    auth: Option<Vec<u8>>,
+}
+
+impl RawMeta {
+    fn decode(self, path: &Path) -> Result<BackendMeta, Error> {
+        let damaged = |what: &str| Error::damaged(path, what);
+        let meta = self.meta.as_deref().and_then(codec::decode_meta);
+        let mut meta = meta.ok_or_else(|| damaged("its metadata is missing or garbled"))?;
+        if let Some(auth) = self.auth {
+            let auth = codec::decode_auth(&auth);
+            meta.auth = Some(auth.ok_or_else(|| damaged("its users and roles are garbled"))?);
+        }
+        Ok(meta)
+    }
+}
+
+/// What stands beside the records, and their totals.
+fn read_meta(
+    transaction: &redb::ReadTransaction,
+) -> Result<(RawMeta, Option<Vec<u8>>), redb::Error> {
+    let table = transaction.open_table(META)?;
+    let value = |name| -> Result<Option<Vec<u8>>, redb::Error> {
+        Ok(table.get(name)?.map(|value| value.value().to_vec()))
+    };
+    let raw = RawMeta {
+        meta: value(name::META)?,
+        auth: value(name::AUTH)?,
+    };
+    Ok((raw, value(name::TOTALS)?))
 }
 
 fn stored_totals(transaction: &redb::WriteTransaction) -> Result<Totals, redb::Error> {

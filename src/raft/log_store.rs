@@ -12,6 +12,8 @@ use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::server::Published;
 
+type Latest = dyn Fn() -> Option<Arc<Published>> + Send + Sync;
+
 /// What raft-rs knows of the log.
 pub struct LogStore {
     hard_state: HardState,
@@ -19,8 +21,8 @@ pub struct LogStore {
     /// Index and term of the entry before the first one kept.
     compacted: (u64, u64),
     entries: VecDeque<Entry>,
-    /// Gives the store as applied so far, to offer it as a snapshot.
-    latest: Box<dyn Fn() -> Arc<Published> + Send + Sync>,
+    /// Gives the store as applied so far, if it has been read, to offer it as a snapshot.
+    latest: Box<Latest>,
 }
 
 impl LogStore {
@@ -31,7 +33,7 @@ impl LogStore {
         conf_state: ConfState,
         compacted: (u64, u64),
         entries: Vec<Entry>,
-        latest: impl Fn() -> Arc<Published> + Send + Sync + 'static,
+        latest: impl Fn() -> Option<Arc<Published>> + Send + Sync + 'static,
     ) -> LogStore {
         for (offset, entry) in entries.iter().enumerate() {
             assert_eq!(
@@ -163,10 +165,10 @@ impl Storage for LogStore {
     }
 
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let latest = (self.latest)();
-        if latest.index < request_index || latest.index < self.compacted.0 {
+        let least = request_index.max(self.compacted.0);
+        let Some(latest) = (self.latest)().filter(|latest| latest.index >= least) else {
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
-        }
+        };
         let mut snapshot = Snapshot::default();
         let metadata = snapshot.mut_metadata();
         metadata.index = latest.index;

@@ -186,8 +186,13 @@ pub struct Status {
     pub commit: u64,
 }
 
-/// Gives the newest applied state.
-pub type Latest = Arc<dyn Fn() -> Arc<Published> + Send + Sync>;
+/// The state machine, as raft sees it.
+pub trait Applied: Send + Sync {
+    /// The members, and the raft index they are known as of.
+    fn members(&self) -> (u64, Members);
+    /// The newest applied state, to offer it as a snapshot; `None` while the store is being read.
+    fn latest(&self) -> Option<Arc<Published>>;
+}
 
 /// How raft behaves, from the member's configuration.
 #[derive(Clone)]
@@ -204,8 +209,8 @@ pub struct Options {
     pub snapshot_catchup_entries: u64,
     /// When the log is made durable.
     pub wal_sync: wal::SyncPolicy,
-    /// Gives the newest applied state.
-    pub latest: Latest,
+    /// The state machine.
+    pub applied: Arc<dyn Applied>,
     /// Whether a member that starts stands for election early.
     pub initial_tick_advance: bool,
     /// What the member measures.
@@ -220,7 +225,7 @@ impl Options {
         tick: Duration,
         election_timeout: Duration,
         wal_sync: wal::SyncPolicy,
-        latest: Latest,
+        applied: Arc<dyn Applied>,
     ) -> Options {
         let ticks = election_timeout.as_micros() / tick.as_micros().max(1);
         Options {
@@ -230,7 +235,7 @@ impl Options {
             snapshot_count: 10_000,
             snapshot_catchup_entries: 5_000,
             wal_sync,
-            latest,
+            applied,
             initial_tick_advance: true,
             metrics: Arc::default(),
             synced_vote: (0, 0),
@@ -388,7 +393,7 @@ pub fn start(
         ..Default::default()
     };
     options.synced_vote = (hard_state.term, hard_state.vote);
-    let latest = options.latest.clone();
+    let applied = options.applied.clone();
     let offers = snapshots.clone();
     let store = log_store::LogStore::new(
         hard_state,
@@ -397,9 +402,9 @@ pub fn start(
         entries,
         move || {
             // Whatever raft names in a snapshot message must still be there when it is sent.
-            let published = latest();
+            let published = applied.latest()?;
             offers.offer(published.clone());
-            published
+            Some(published)
         },
     );
     let config = raft::Config {
@@ -437,7 +442,7 @@ pub fn start(
         &members,
         transport::Sources {
             snapshots,
-            latest: options.latest.clone(),
+            applied: options.applied.clone(),
             calls,
             metrics: options.metrics.clone(),
         },

@@ -4,11 +4,12 @@
 //! seeded by a counter of the process: two runs of one seed in one process would differ. Here they
 //! are woken in the order in which they came.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::oneshot;
 
-use super::Published;
+use super::{Members, Published};
+use crate::raft::Applied;
 
 /// The newest state, and who waits for a newer one. Bounded by the requests in progress.
 pub struct Board {
@@ -78,5 +79,41 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// What raft sees of the state machine, from before its store has been read: until then nothing is
+/// applied, so the members are those that stand beside the keys.
+pub struct Window {
+    at_boot: (u64, Members),
+    board: OnceLock<Arc<Board>>,
+}
+
+impl Window {
+    /// Shows the members as of raft index `index`.
+    pub fn new(index: u64, members: Members) -> Window {
+        Window {
+            at_boot: (index, members),
+            board: OnceLock::new(),
+        }
+    }
+
+    /// The store has been read: from now on `board` is shown.
+    pub fn open(&self, board: Arc<Board>) {
+        // A store is read once.
+        let _ = self.board.set(board);
+    }
+}
+
+impl Applied for Window {
+    fn members(&self) -> (u64, Members) {
+        match self.latest() {
+            Some(latest) => (latest.index, latest.members.clone()),
+            None => self.at_boot.clone(),
+        }
+    }
+
+    fn latest(&self) -> Option<Arc<Published>> {
+        self.board.get().map(|board| board.latest())
     }
 }

@@ -33,7 +33,7 @@ use crate::wal;
 use super::apply;
 pub use super::apply::load_snapshot;
 use super::lone;
-use super::{Alarms, Members, Published};
+use super::{Alarms, Members, Standing};
 
 /// Index and term of the agreed beginning of every log: the initial membership stands there.
 pub(super) const GENESIS: (u64, u64) = (1, 1);
@@ -233,10 +233,10 @@ pub struct Booted {
     pub identity: Identity,
     /// For raft.
     pub restored: Restored,
-    /// The open backend.
-    pub backend: Backend,
-    /// The state it holds.
-    pub published: Published,
+    /// What stands beside the keys.
+    pub standing: Standing,
+    /// The keys.
+    pub store: Store,
     /// The backend's size.
     pub size: Option<backend::Size>,
     /// Reads are served only once an entry of this term or a later one is applied, see [`boot`].
@@ -247,7 +247,41 @@ pub struct Booted {
     pub lock: Box<dyn Send + Sync>,
 }
 
-/// Reads, and where needed creates or repairs, the data directory. Blocks.
+/// An open store whose keys are yet to be read.
+#[derive(Debug)]
+pub struct Store {
+    backend: Backend,
+    /// What it holds, where that is known already: at a first start, and after a snapshot was
+    /// installed.
+    state: Option<State>,
+}
+
+impl Store {
+    /// One whose keys were read.
+    pub fn known(backend: Backend, state: State) -> Store {
+        Store {
+            backend,
+            state: Some(state),
+        }
+    }
+
+    /// Reads the keys, which takes as long as there are many. Blocks.
+    ///
+    /// # Errors
+    /// The disk's, or damage.
+    pub fn read(self) -> Result<(Backend, State), Error> {
+        let state = match self.state {
+            Some(state) => state,
+            None => self.backend.load()?.state,
+        };
+        Ok((self.backend, state))
+    }
+}
+
+/// Opens, and where needed creates or repairs, the data directory. Blocks, for a time that grows with
+/// what is in the log and not in the store, and not with the store: its keys are left to
+/// [`Store::read`], beside which raft can run already. Should they turn out to be damaged then, no
+/// harm is done: what the member has promised in the meantime stands in its log.
 ///
 /// Where `--wal-sync` permits losses, what this member has applied may be on a line that the cluster
 /// has since given up. An applied entry of a term that began after this start proves that it is not
@@ -257,8 +291,8 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
     let page_cache_lost = page_cache_lost(disk.as_ref(), options)?;
     let (mut log, mut recovered) = open_log(disk, options)?;
     let identity = check_identity(options, recovered.metadata)?;
-    let (backend, published) = open_backend(disk, options, identity, &recovered)?;
-    if published.members.was_removed(identity.member_id) {
+    let (store, standing) = open_backend(disk, options, identity, &recovered)?;
+    if standing.members.was_removed(identity.member_id) {
         return Err(Error::Removed(raft::Error::Removed));
     }
 
@@ -268,26 +302,26 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
         .entries
         .last()
         .map_or(mark.index, |entry| entry.index);
-    if last < published.index {
+    if last < standing.index {
         if !options.may_lose_writes() {
             return Err(Error::LogBehind {
                 path: options.data_dir.clone(),
                 last,
-                backend: published.index,
+                backend: standing.index,
             });
         }
         tracing::warn!(
             last,
-            backend = published.index,
+            backend = standing.index,
             "the log has lost its end, as --wal-sync permits: it starts anew behind the store"
         );
-        compacted = (published.index, published.term);
+        compacted = (standing.index, standing.term);
         recovered.entries.clear();
         log.append(&wal::Batch {
             snapshot: Some(wal::SnapshotMark {
-                index: published.index,
-                term: published.term,
-                conf_state: published.conf_state.clone(),
+                index: standing.index,
+                term: standing.term,
+                conf_state: standing.conf_state.clone(),
             }),
             ..Default::default()
         })?;
@@ -297,7 +331,7 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
         .last()
         .map_or(compacted, |entry| (entry.index, entry.term));
     let mut hard_state = recovered.hard_state;
-    hard_state.commit = hard_state.commit.clamp(published.index, last.0);
+    hard_state.commit = hard_state.commit.clamp(standing.index, last.0);
     hard_state.term = hard_state.term.max(last.1);
     if page_cache_lost && options.may_lose_writes() {
         hard_state = term_after_loss(hard_state);
@@ -307,7 +341,7 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
         })?;
     }
     if options.force_new_cluster {
-        let alone = lone::make(&published, identity, hard_state, &recovered.entries);
+        let alone = lone::make(&standing, identity, hard_state, &recovered.entries);
         let Some(alone) = alone else {
             return Err(Error::NoSuchMember {
                 path: options.data_dir.clone(),
@@ -323,17 +357,17 @@ pub fn boot(disk: &Arc<dyn Disk>, options: &Options) -> Result<Booted, Error> {
     }
     Ok(Booted {
         identity,
-        size: backend.size().ok(),
+        size: store.backend.size().ok(),
         restored: Restored {
             log,
             hard_state,
-            conf_state: published.conf_state.clone(),
+            conf_state: standing.conf_state.clone(),
             compacted,
             entries: recovered.entries,
-            applied: published.index,
+            applied: standing.index,
         },
-        backend,
-        published,
+        standing,
+        store,
         trusted_from_term: match options.may_lose_writes() {
             true => hard_state.term,
             false => 0,
@@ -496,29 +530,33 @@ fn open_backend(
     options: &Options,
     identity: Identity,
     recovered: &wal::Recovered,
-) -> Result<(Backend, Published), Error> {
+) -> Result<(Store, Standing), Error> {
     let mark = recovered.snapshot.as_ref().expect("open_log leaves a mark");
     let path = options.backend_path();
     let backend = Backend::open(disk.clone(), &path)?;
-    let loaded = backend.load()?;
-    let first_start = loaded.meta.members.is_empty() && mark.index <= GENESIS.0;
-    if loaded.meta.consistent_index >= mark.index && !first_start {
-        return Ok((backend, Published::restored(loaded.state, loaded.meta)));
+    let meta = backend.meta()?;
+    let first_start = meta.members.is_empty() && mark.index <= GENESIS.0;
+    if meta.consistent_index >= mark.index && !first_start {
+        let unread = Store {
+            backend,
+            state: None,
+        };
+        return Ok((unread, Standing::of(meta)));
     }
     if first_start {
         // A member that joins keeps here whom to talk to, until it is fed.
-        let mut genesis = Published {
+        let standing = Standing {
             index: mark.index,
             term: mark.term,
             conf_state: mark.conf_state.clone(),
             members: options.members.clone(),
             alarms: Alarms::default(),
-            state: State::new(),
             auth: auth::State::new(),
         };
+        let mut genesis = standing.clone().with(State::new());
         let changes = genesis.state.take_changes();
         backend.commit(&changes, &genesis.meta(identity))?;
-        return Ok((backend, genesis));
+        return Ok((Store::known(backend, genesis.state), standing));
     }
     let file = options
         .snapshot_dir()
@@ -527,12 +565,12 @@ fn open_backend(
         return Err(Error::BackendBehind {
             path: options.data_dir.clone(),
             mark: mark.index,
-            backend: loaded.meta.consistent_index,
+            backend: meta.consistent_index,
         });
     }
     drop(backend);
     let (backend, state, meta) = load_snapshot(disk.clone(), &file, &path, identity)?;
-    Ok((backend, Published::restored(state, meta)))
+    Ok((Store::known(backend, state), Standing::of(meta)))
 }
 
 /// Empties the data directory of a member whose log contradicts its cluster, keeping its identity
@@ -584,8 +622,8 @@ pub fn reset(disk: &Arc<dyn Disk>, options: &Options) -> Result<(), Error> {
 
 /// Who the members are by this member's own store.
 fn known_members(disk: &Arc<dyn Disk>, options: &Options) -> Result<Members, Error> {
-    let store = Backend::open(disk.clone(), &options.backend_path())?.load()?;
-    let members = Published::restored(store.state, store.meta).members;
+    let backend = Backend::open(disk.clone(), &options.backend_path())?;
+    let members = Standing::of(backend.meta()?).members;
     let known = members.iter().next().is_some();
     Ok(match known {
         true => members,

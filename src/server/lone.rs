@@ -18,7 +18,7 @@ use crate::auth::ROOT;
 use crate::raft::{Identity, encode_change};
 use crate::wal;
 
-use super::{Members, Published};
+use super::{Members, Standing};
 
 /// The log of a member made the only one.
 pub struct Alone {
@@ -45,13 +45,13 @@ impl Alone {
 /// Makes the log of a lone member. `None` when the member is none; `Some(None)` when it is alone
 /// already.
 pub fn make(
-    published: &Published,
+    standing: &Standing,
     identity: Identity,
     hard_state: wal::HardState,
     entries: &[vetcdpb::Entry],
 ) -> Option<Option<Alone>> {
     let own = identity.member_id;
-    let members = after(&published.members, published.index, entries);
+    let members = after(&standing.members, standing.index, entries);
     let is_learner = members.get(own)?.is_learner;
     let mut changes = Vec::new();
     if is_learner {
@@ -78,7 +78,7 @@ pub fn make(
             member_id: own,
             request: Some(change),
             user: ROOT.to_owned(),
-            auth_revision: published.auth.revision(),
+            auth_revision: standing.auth.revision(),
         };
         let data = encode_change(request.encode_to_vec().into())?;
         entries.push(vetcdpb::Entry {

@@ -29,6 +29,7 @@ mod reconfigure;
 mod refusal;
 mod run;
 mod space;
+mod start;
 mod state_hash;
 mod upkeep;
 mod waiters;
@@ -126,14 +127,51 @@ impl Published {
 
     /// What a backend or a snapshot held.
     pub fn restored(state: State, meta: vetcdpb::BackendMeta) -> Published {
-        Published {
+        Standing::of(meta).with(state)
+    }
+}
+
+/// What stands beside the keys of a store: read in no time, however many keys there are, and enough
+/// for raft to start.
+#[derive(Clone)]
+pub struct Standing {
+    /// See [`Published::index`].
+    pub index: u64,
+    /// See [`Published::term`].
+    pub term: u64,
+    /// See [`Published::conf_state`].
+    pub conf_state: vetcdpb::ConfState,
+    /// See [`Published::members`].
+    pub members: Members,
+    /// See [`Published::alarms`].
+    pub alarms: Alarms,
+    /// See [`Published::auth`].
+    pub auth: access::State,
+}
+
+impl Standing {
+    /// As a backend or a snapshot holds it.
+    pub fn of(meta: vetcdpb::BackendMeta) -> Standing {
+        Standing {
             index: meta.consistent_index,
             term: meta.term,
             conf_state: meta.conf_state.unwrap_or_default(),
             members: Members::from_wire(meta.members).with_removed(meta.removed_members),
             alarms: Alarms::from_wire(meta.alarms),
-            state,
             auth: access::State::from_wire(meta.auth),
+        }
+    }
+
+    /// The whole, with its keys.
+    pub fn with(self, state: State) -> Published {
+        Published {
+            index: self.index,
+            term: self.term,
+            conf_state: self.conf_state,
+            members: self.members,
+            alarms: self.alarms,
+            state,
+            auth: self.auth,
         }
     }
 }

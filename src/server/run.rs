@@ -2,40 +2,31 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use crate::api;
 use crate::api::http::Serves;
 use crate::api::proto::vetcdpb::{MemberAttributes, log_request::Request};
-use crate::auth::jwt::Signer;
-use crate::auth::tokens::Tokens;
+use crate::backend::Backend;
 use crate::config::{ClusterState, Config, MemberUrl, MetricsDetail};
-use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener};
-use crate::metrics::Metrics;
-use crate::raft::{self, SnapshotStore};
-use crate::storage::{Fault, Space};
+use crate::mvcc::State;
+use crate::raft;
+use crate::storage::Fault;
 use crate::tls::Tls;
 use crate::wal;
-use crate::watch::{self as watches, Hub};
 
-use super::apply::{self, Applier, BackendOptions};
-use super::auth::{self, Authenticator};
+use super::apply;
+use super::auth;
 use super::auto_compaction;
-use super::board::Board;
-use super::boot::{self, Booted};
+use super::boot::{self, Store};
 use super::corruption;
 use super::join;
-use super::lease::{self, Timekeeper};
-use super::news::News;
-use super::waiters::Waiters;
-use super::{Limits, Members, Policy, REQUEST_TIMEOUT, Server, Sizes, alarms, space};
+use super::start::{Member, Peer};
+use super::{Members, Server};
 
-/// Orders to the apply task that may wait.
-const MAX_ORDERS: usize = 16;
 /// How long open requests are given when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a member whose log contradicts its cluster pauses before it rebuilds.
@@ -177,13 +168,19 @@ async fn run_once(
         }
     }
     let (disk, boot) = (host.disk(), options.clone());
-    let booted = host
+    let mut booted = host
         .run_blocking(move || boot::boot(&disk, &boot))
         .await
         .ok_or(apply::Error::Interrupted)??;
     if config.checks.initial() {
+        // Whoever wants to be sure before the member takes part has it wait for its store.
+        let (backend, state) = read(host, booted.store).await?;
+        booted.store = Store::known(backend, state.clone());
+        let own = booted.standing.clone().with(state);
         let dialling = listening.tls.peer_host(host);
-        let checking = corruption::check_at_start(&dialling, config, &booted);
+        let trusted_from = booted.trusted_from_term;
+        let checking =
+            corruption::check_at_start(&dialling, config, booted.identity, &own, trusted_from);
         tokio::select! {
             biased;
             checked = checking => checked?,
@@ -191,12 +188,21 @@ async fn run_once(
         }
     }
     let signer = auth::signer(host, config).await?;
+    let retention = config.operations.auto_compaction()?;
     let Listening {
         tls,
         clients,
         peers,
     } = listening;
-    let member = start(host, config, &options, booted, signer, (&tls, peers))?;
+    let (peer, store) = Peer::start(host, config, &options, booted, (&tls, peers))?;
+    let (backend, state) = match read(host, store).await {
+        Ok(read) => read,
+        Err(error) => {
+            peer.stop();
+            return Err(error);
+        }
+    };
+    let member = peer.serve(host, config, &options, (backend, state), signer);
     let (stop_serving, serving_stopped) = watch::channel(false);
     for (listener, serves) in clients {
         tracing::info!(
@@ -218,7 +224,7 @@ async fn run_once(
         );
         host.spawn("serve", Box::pin(serving));
     }
-    let compacting = config.operations.auto_compaction()?.map(|retention| {
+    let compacting = retention.map(|retention| {
         let compacting = auto_compaction::run(member.server.clone(), retention);
         host.spawn("auto-compaction", Box::pin(compacting))
     });
@@ -250,6 +256,16 @@ async fn run_once(
     ended
 }
 
+/// Reads the keys of a store.
+async fn read(host: &Arc<dyn Host>, store: Store) -> Result<(Backend, State), Error> {
+    let begun = host.now();
+    let read = host.run_blocking(move || store.read()).await;
+    let (backend, state) = read.ok_or(apply::Error::Interrupted)??;
+    let took = host.now().since(begun);
+    tracing::info!(records = state.record_count(), ?took, "the store is read");
+    Ok((backend, state))
+}
+
 /// Before a first start: asks the cluster's members who this member is.
 async fn join(
     host: &Arc<dyn Host>,
@@ -271,190 +287,6 @@ async fn join(
     options.identity = joined.identity;
     options.members = joined.members;
     Ok(())
-}
-
-struct Member {
-    server: Arc<Server>,
-    raft_ended: oneshot::Receiver<Result<(), raft::Error>>,
-    apply_ended: oneshot::Receiver<Result<(), apply::Error>>,
-    tasks: Vec<crate::host::TaskHandle>,
-    lock: Box<dyn Send + Sync>,
-}
-
-fn start(
-    host: &Arc<dyn Host>,
-    config: &Config,
-    options: &boot::Options,
-    booted: Booted,
-    signer: Option<Arc<Signer>>,
-    (tls, listeners): (&Tls, Vec<Box<dyn Listener>>),
-) -> Result<Member, Error> {
-    let Booted {
-        identity,
-        mut restored,
-        backend,
-        published: current,
-        size,
-        trusted_from_term,
-        torn_bytes,
-        lock,
-    } = booted;
-    let defects = host.defects();
-    let applied = current.index;
-    if defect!(defects, ApplyTwice) {
-        restored.applied = restored.compacted.0;
-    }
-    if let Some(bytes) = torn_bytes {
-        host.observe(Event::TornTailCut { bytes });
-    }
-    host.observe(Event::Started {
-        applied,
-        replayed: restored
-            .entries
-            .iter()
-            .filter(|e| e.index > applied)
-            .count() as u64,
-    });
-    let published = Arc::new(Board::new(current.clone()));
-    let latest = published.clone();
-    let metrics = Arc::new(Metrics::new());
-    let space = Arc::new(Space::default());
-    restored.log.report_space(space.clone());
-    let raft_options = raft::Options {
-        pre_vote: config.pre_vote,
-        initial_tick_advance: config.operations.initial_election_tick_advance,
-        metrics: metrics.clone(),
-        snapshot_count: config.snapshot_count,
-        snapshot_catchup_entries: config.snapshot_catchup_entries,
-        ..raft::Options::new(
-            Duration::from_millis(config.heartbeat_interval),
-            Duration::from_millis(config.election_timeout),
-            options.wal_sync,
-            Arc::new(move || latest.latest()),
-        )
-    };
-    let snapshots = Arc::new(SnapshotStore::new(options.snapshot_dir()));
-    let calls = raft::Calls::new(tls.peer_host(host), identity);
-    let raft::Running {
-        handle,
-        applies,
-        ended: raft_ended,
-        tasks,
-    } = raft::start(
-        tls.peer_host(host),
-        raft_options,
-        identity,
-        restored,
-        current.members.clone(),
-        raft::Links {
-            listeners,
-            snapshots: snapshots.clone(),
-            calls: calls.clone(),
-        },
-    )?;
-    let hub = Arc::new(Hub::new(current.state.clone(), host.random_u64()));
-    let backend = Arc::new(backend);
-    let (backends, current_backend) = watch::channel(backend.clone());
-    let waiters = Arc::new(Waiters::default());
-    let leases = Timekeeper::new(config);
-    let news = Arc::new(News::default());
-    let sizes = Arc::new(Sizes::default());
-    if let Some(size) = size {
-        sizes.set(size);
-    }
-    let (orders, ordered) = mpsc::channel(MAX_ORDERS);
-    let tokens = Arc::new(Tokens::new(Duration::from_secs(config.auth_token_ttl)));
-    let auth_kept = current.auth.version();
-    let applier = Applier {
-        clock: leases.clock.clone(),
-        lease_counters: leases.counters.clone(),
-        news: news.clone(),
-        lease_events: Vec::new(),
-        host: host.clone(),
-        defects: defects.clone(),
-        identity,
-        current,
-        restored: applied,
-        backend,
-        backends,
-        options: BackendOptions {
-            path: options.backend_path(),
-            batch_interval: config.backend_batch_interval,
-            batch_limit: config.backend_batch_limit,
-        },
-        raft: handle.clone(),
-        applies,
-        published: published.clone(),
-        watches: hub.clone(),
-        waiters: waiters.clone(),
-        snapshots,
-        orders: ordered,
-        sizes: sizes.clone(),
-        space: space.clone(),
-        metrics: metrics.clone(),
-        tokens: tokens.clone(),
-        auth_kept,
-    };
-    let (apply_sender, apply_ended) = oneshot::channel();
-    let applying = async move {
-        let _ = apply_sender.send(applier.run().await);
-    };
-    let mut tasks = tasks;
-    tasks.push(host.spawn("apply", Box::pin(applying)));
-    let election_timeout = Duration::from_millis(config.election_timeout);
-    let leader =
-        watches::require_leader(host.clone(), hub.clone(), handle.clone(), election_timeout);
-    tasks.push(host.spawn("watch-leader", Box::pin(leader)));
-    let server = Arc::new(Server {
-        host: host.clone(),
-        defects,
-        identity,
-        raft: handle,
-        published,
-        waiters,
-        leases,
-        calls,
-        news,
-        backend: current_backend,
-        next_id: AtomicU64::new(host.random_u64() >> 1),
-        limits: Limits {
-            request_bytes: config.max_request_bytes,
-            txn_operations: config.max_txn_ops,
-        },
-        policy: Policy {
-            strict: config.strict_reconfig_check,
-            max_learners: config.max_learners,
-        },
-        quota: alarms::quota(config.quota_backend_bytes),
-        tick: Duration::from_millis(config.heartbeat_interval),
-        sizes,
-        space,
-        orders,
-        corruption: corruption::Monitor::default(),
-        authenticator: Authenticator::new(tokens, signer, config.bcrypt_cost),
-        trusted_from_term,
-        watches: hub,
-        watch_options: watches::Options {
-            progress_interval: config.watch_progress_notify_interval,
-            fragment_bytes: config.grpc_receive_bytes_max(),
-        },
-        metrics,
-        timeout: REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout),
-    });
-    server.answer_peers();
-    tasks.push(host.spawn("leases", Box::pin(lease::keep_time(server.clone()))));
-    for (check, every) in config.checks.periodic() {
-        let checking = corruption::keep_checking(server.clone(), check, every);
-        tasks.push(host.spawn("corruption", Box::pin(checking)));
-    }
-    tasks.push(host.spawn("space", Box::pin(space::keep_alarm(server.clone()))));
-    Ok(Member {
-        server,
-        raft_ended,
-        apply_ended,
-        tasks,
-        lock,
-    })
 }
 
 /// Everything that is listened on, and what TLS needs, before the data directory is opened.

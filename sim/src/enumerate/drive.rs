@@ -156,7 +156,7 @@ pub(super) fn drive(
         ledger.genesis(&options(1), IDENTITY);
         let disk = bench.disk();
         let booted = boot(&disk, &options(1)).map_err(|error| error.to_string())?;
-        let mut member = Member::new(disk, booted, defects.clone());
+        let mut member = Member::new(disk, booted, defects.clone())?;
         for (number, operation) in operations.iter().enumerate() {
             if number + 1 == operations.len() {
                 last_begins = bench.count();
@@ -197,22 +197,23 @@ struct Member {
 }
 
 impl Member {
-    fn new(disk: Arc<dyn Disk>, booted: Booted, defects: Defects) -> Member {
+    fn new(disk: Arc<dyn Disk>, booted: Booted, defects: Defects) -> Result<Member, String> {
+        let (backend, state) = booted.store.read().map_err(|error| error.to_string())?;
         let mut log = booted.restored.log;
         log.choose_defects(defects);
-        Member {
+        Ok(Member {
             disk,
             options: options(1),
             last: log.last_index(),
             log,
-            backend: Some(booted.backend),
+            backend: Some(backend),
             marked: booted.restored.compacted.0,
-            current: booted.published,
+            current: booted.standing.with(state),
             hard_state: booted.restored.hard_state,
             waiting: Vec::new(),
             promise: Promise::default(),
             _lock: booted.lock,
-        }
+        })
     }
 
     fn operate(

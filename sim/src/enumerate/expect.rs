@@ -134,9 +134,10 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub fn in_member(booted: &Booted) -> Result<Found, String> {
-        let restored = &booted.restored;
-        let mut published = booted.published.clone();
+    pub fn in_member(booted: Booted) -> Result<Found, String> {
+        let restored = booted.restored;
+        let (_backend, state) = booted.store.read().map_err(|error| refused(&error))?;
+        let mut published = booted.standing.with(state);
         let backend = (published.index, digest(&published, booted.identity));
         let behind = published.index;
         for entry in restored.entries.iter().filter(|e| e.index > behind) {
@@ -146,7 +147,7 @@ impl Found {
         Ok(Found {
             compacted: restored.compacted,
             last: last.unwrap_or(restored.compacted.0),
-            entries: restored.entries.clone(),
+            entries: restored.entries,
             term: restored.hard_state.term,
             backend,
             store: store(&published),
@@ -179,6 +180,11 @@ pub(super) fn apply(published: &mut Published, entry: &Entry) -> Result<(), Stri
         other => return Err(format!("no workload writes {other:?}")),
     }
     Ok(())
+}
+
+/// Says that a member does not start.
+pub(super) fn refused(error: &boot::Error) -> String {
+    format!("the member refuses to start: {error}")
 }
 
 fn store(published: &Published) -> (u32, i64) {

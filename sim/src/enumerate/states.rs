@@ -7,7 +7,7 @@ use vetcd::defects::Defects;
 use vetcd::server::boot::boot;
 
 use super::drive::{Attempt, Operation, drive, options};
-use super::expect::Found;
+use super::expect::{Found, refused};
 use super::saved::{Death, SavedState};
 use super::{Options, expect::Promise};
 use crate::rng::Stream;
@@ -247,8 +247,7 @@ impl Search<'_> {
 fn start(bench: &Bench, boot_number: u32) -> Result<Found, String> {
     let started = catch_unwind(AssertUnwindSafe(|| {
         let booted = boot(&bench.disk(), &options(boot_number));
-        let booted = booted.map_err(|error| format!("the member refuses to start: {error}"))?;
-        Found::in_member(&booted)
+        Found::in_member(booted.map_err(|error| refused(&error))?)
     }));
     started.unwrap_or_else(|_| Err("the member panics when it starts".into()))
 }

@@ -24,7 +24,7 @@ use super::{
     Identity, MAX_HELLO, PROTOCOL, Sources,
 };
 use crate::raft::convert::message_from_wire;
-use crate::raft::{Input, Latest};
+use crate::raft::{Applied, Input};
 use crate::server::Members;
 
 /// Handshakes in progress and connections of unknown peers are bounded by this.
@@ -84,7 +84,7 @@ pub struct Acceptor {
     book: Arc<Book>,
     snapshots: Arc<SnapshotStore>,
     calls: Arc<Calls>,
-    latest: Latest,
+    applied: Arc<dyn Applied>,
     inputs: mpsc::Sender<Input>,
     slots: Arc<tokio::sync::Semaphore>,
     metrics: Arc<Metrics>,
@@ -103,7 +103,7 @@ impl Acceptor {
             identity,
             book,
             snapshots: sources.snapshots.clone(),
-            latest: sources.latest.clone(),
+            applied: sources.applied.clone(),
             calls: sources.calls.clone(),
             inputs,
             slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
@@ -204,8 +204,8 @@ impl Acceptor {
     /// Answers whoever asks, since a member that is to join cannot prove who it is yet. It learns
     /// no more than any client may ask.
     async fn tell_members(&self, stream: &mut Box<dyn Stream>) -> io::Result<()> {
-        let published = (self.latest)();
-        let known = published.index > 0;
+        let (index, members) = self.applied.members();
+        let known = index > 0;
         let hello = PeerHello {
             protocol: PROTOCOL,
             channel: CHANNEL_MEMBERS,
@@ -219,8 +219,8 @@ impl Acceptor {
         if known {
             let answer = ClusterAnswer {
                 cluster_id: self.identity.cluster_id,
-                members: published.members.to_wire(),
-                index: published.index,
+                members: members.to_wire(),
+                index,
             };
             frame::write(stream, &answer).await?;
         }

@@ -23,8 +23,8 @@ use super::{
     ACKNOWLEDGE_EVERY, CHANNEL_RAFT, Contacts, HANDSHAKE_TIMEOUT, Identity, MAX_HELLO,
     PEER_TIMEOUT, PROTOCOL, PeerAddress,
 };
-use crate::raft::{Input, Latest};
-use crate::server::Published;
+use crate::raft::{Applied, Input};
+use crate::server::Members;
 
 /// Pauses between attempts to connect.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ pub struct Dialler {
     pub inputs: mpsc::Sender<Input>,
     pub contacts: Arc<Contacts>,
     pub counts: Counts,
-    pub latest: Latest,
+    pub applied: Arc<dyn Applied>,
 }
 
 /// A peer refuses this member because the cluster has removed it.
@@ -91,7 +91,7 @@ impl Dialler {
         loop {
             let address = &self.peer.addresses[attempt % self.peer.addresses.len()];
             attempt += 1;
-            let urls = own_urls(&(self.latest)(), self.identity);
+            let urls = own_urls(&self.applied.members().1, self.identity);
             match open(&self.host, self.identity, urls, peer, address, CHANNEL_RAFT).await {
                 Ok(connection) => {
                     pause = RETRY_MIN;
@@ -210,8 +210,8 @@ fn approximate_size(message: &RaftMessage) -> usize {
 }
 
 /// Where this member is, for a peer that does not know it yet.
-pub fn own_urls(published: &Published, identity: Identity) -> Vec<String> {
-    let own = published.members.get(identity.member_id);
+pub fn own_urls(members: &Members, identity: Identity) -> Vec<String> {
+    let own = members.get(identity.member_id);
     let urls = own.into_iter().flat_map(|own| &own.peer_urls);
     urls.take(MAX_URLS).cloned().collect()
 }

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::server::Members;
 
 use super::convert::message_to_wire;
-use super::{Input, Latest};
+use super::{Applied, Input};
 
 pub use ask::{AskError, Told, ask_members};
 pub use calls::{Answering, Calls};
@@ -75,7 +75,7 @@ pub struct Sources {
     /// Snapshots to send, and where received ones go.
     pub snapshots: Arc<SnapshotStore>,
     /// The newest applied state.
-    pub latest: Latest,
+    pub applied: Arc<dyn Applied>,
 }
 
 /// Sends raft messages to the other members.
@@ -118,7 +118,7 @@ impl Transport {
                 host.clone(),
                 identity,
                 inputs.clone(),
-                sources.latest,
+                sources.applied,
                 sources.metrics,
             ),
             host,

@@ -12,7 +12,7 @@ use crate::host::{Host, Moment, TaskHandle};
 use crate::metrics::Metrics;
 use crate::server::Members;
 
-use super::super::{Input, Latest};
+use super::super::{Applied, Input};
 use super::{Identity, QUEUE_BATCHES, dial};
 
 /// A peer and where to reach it.
@@ -68,7 +68,7 @@ pub struct Peers {
     identity: Identity,
     inputs: mpsc::Sender<Input>,
     contacts: Arc<Contacts>,
-    latest: Latest,
+    applied: Arc<dyn Applied>,
     metrics: Arc<Metrics>,
     peers: BTreeMap<u64, Peer>,
 }
@@ -88,7 +88,7 @@ impl Peers {
         host: Arc<dyn Host>,
         identity: Identity,
         inputs: mpsc::Sender<Input>,
-        latest: Latest,
+        applied: Arc<dyn Applied>,
         metrics: Arc<Metrics>,
     ) -> Peers {
         Peers {
@@ -96,7 +96,7 @@ impl Peers {
             identity,
             inputs,
             contacts: Arc::default(),
-            latest,
+            applied,
             metrics,
             peers: BTreeMap::new(),
         }
@@ -158,7 +158,7 @@ impl Peers {
             peer: address.clone(),
             inputs: self.inputs.clone(),
             contacts: self.contacts.clone(),
-            latest: self.latest.clone(),
+            applied: self.applied.clone(),
             counts,
         };
         let dialler = self

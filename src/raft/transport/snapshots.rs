@@ -90,7 +90,7 @@ pub async fn send(
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     };
     let address = &peer.addresses[0];
-    let urls = dial::own_urls(&published, identity);
+    let urls = dial::own_urls(&published.members, identity);
     let channel = CHANNEL_SNAPSHOT;
     let opening = dial::open(&host, identity, urls, peer.member_id, address, channel);
     let (mut answers, mut stream) = opening.await?;

@@ -44,7 +44,8 @@ fn refusal(options: &Options) -> Error {
 fn started(home: &Path, index: u64) -> Options {
     let options = options(home);
     let booted = boot(&disk(), &options).unwrap();
-    let mut published = booted.published.clone();
+    let (backend, state) = booted.store.read().unwrap();
+    let mut published = booted.standing.with(state);
     published.index = index;
     let put = PutRequest {
         key: b"key".as_slice().into(),
@@ -54,8 +55,8 @@ fn started(home: &Path, index: u64) -> Options {
     published.state.put(&put).unwrap();
     let changes = published.state.take_changes();
     let meta = published.meta(options.identity);
-    booted.backend.commit(&changes, &meta).unwrap();
-    booted.backend.close();
+    backend.commit(&changes, &meta).unwrap();
+    backend.close();
     options
 }
 
@@ -210,11 +211,11 @@ fn a_member_that_drops_its_log_keeps_the_members_it_knows_and_not_those_of_its_f
     reset(&disk(), &options).unwrap();
     let booted = boot(&disk(), &options).unwrap();
     assert_eq!(booted.identity.member_id, given, "it stays who it is");
-    assert_eq!(booted.published.members, now);
-    assert_ne!(booted.published.members, flags);
+    assert_eq!(booted.standing.members, now);
+    assert_ne!(booted.standing.members, flags);
     let nobody = vetcdpb::ConfState::default();
-    assert_eq!(booted.published.conf_state, nobody, "it cannot campaign");
-    assert_eq!((booted.published.index, booted.restored.applied), (0, 0));
+    assert_eq!(booted.standing.conf_state, nobody, "it cannot campaign");
+    assert_eq!((booted.standing.index, booted.restored.applied), (0, 0));
     assert_eq!(booted.restored.hard_state.commit, 0);
     assert!(booted.restored.hard_state.term > term);
     drop(booted);
@@ -223,6 +224,6 @@ fn a_member_that_drops_its_log_keeps_the_members_it_knows_and_not_those_of_its_f
     std::fs::write(options.backend_path(), b"rot").unwrap();
     reset(&disk(), &options).unwrap();
     let booted = boot(&disk(), &options).unwrap();
-    assert_eq!(booted.published.members, flags);
+    assert_eq!(booted.standing.members, flags);
     assert_eq!(booted.identity.member_id, given);
 }

@@ -8,9 +8,8 @@ use crate::api::proto::vetcdpb::{HashKv, peer_answer::Answer, peer_call::Call};
 use crate::config::Config;
 use crate::host::Host;
 use crate::mvcc::FIRST_REVISION;
-use crate::raft::Calls;
-use crate::server::REQUEST_TIMEOUT;
-use crate::server::boot::Booted;
+use crate::raft::{Calls, Identity};
+use crate::server::{Published, REQUEST_TIMEOUT};
 
 use super::{ask_all, from_wire, hash};
 
@@ -37,22 +36,24 @@ pub struct Inconsistent {
     pub theirs: u32,
 }
 
-/// Compares the store of a member that is about to start with those of the others.
+/// Compares the store of a member that is about to start with those of the others. One that may have
+/// lost writes (`trusted_from_term` above zero) is not compared: what it holds may be on a line that
+/// the cluster has given up, as the setting permits.
 ///
 /// # Errors
 /// [`Inconsistent`] with the first member whose store differs.
 pub async fn check_at_start(
     host: &Arc<dyn Host>,
     config: &Config,
-    booted: &Booted,
+    identity: Identity,
+    published: &Published,
+    trusted_from_term: u64,
 ) -> Result<(), Inconsistent> {
-    let (identity, published) = (booted.identity, &booted.published);
     let state = &published.state;
     if state.revision() == FIRST_REVISION {
         return Ok(());
     }
-    if booted.trusted_from_term > 0 {
-        // What is on disk may be on a line that the cluster has given up, as the setting permits.
+    if trusted_from_term > 0 {
         tracing::warn!(
             "no corruption check at start: --wal-sync permits losing acknowledged writes"
         );

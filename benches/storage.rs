@@ -211,7 +211,12 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
         (true, "  the same after a crash".into()),
     ] {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = command.arg(BOOT).arg(&data_dir).output().unwrap();
+        let output = command
+            .arg(BOOT)
+            .arg(&data_dir)
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         let mut numbers = text
@@ -257,8 +262,12 @@ fn boot_here(data_dir: &Path) {
     let (now, peak) = memory();
     let (opened, read) = (opened.as_nanos(), read.as_nanos());
     println!("{opened} {read} {} {}", now - before, peak - before);
-    // No destructor: what a crash leaves.
-    std::mem::forget((store, restored));
+    let (backend, mut state) = store;
+    state.put(&PutRequest::default()).unwrap();
+    let meta = backend.meta().unwrap();
+    backend.commit(&state.take_changes(), &meta).unwrap();
+    // No destructor, and a commit behind the last clean end: what a crash leaves.
+    std::mem::forget((backend, state, restored));
 }
 
 /// The process's resident memory now, and its peak (bytes); 0 where the system does not tell.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redb::StorageBackend;
 
+use super::busy::Busy;
 use crate::host::File;
 use crate::storage::failed_sync;
 
@@ -18,6 +19,7 @@ use crate::storage::failed_sync;
 #[derive(Clone, Debug)]
 pub(super) struct StoreFile {
     file: Arc<dyn File>,
+    busy: Option<Arc<Busy>>,
     closed: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
     /// The most bytes that it ever grew by at once, or tried to.
@@ -25,9 +27,11 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    pub(super) fn new(file: Arc<dyn File>) -> StoreFile {
+    /// `busy` is told of each write beforehand.
+    pub(super) fn new(file: Arc<dyn File>, busy: Option<Arc<Busy>>) -> StoreFile {
         StoreFile {
             file,
+            busy,
             closed: Arc::default(),
             failed: Arc::default(),
             wanted: Arc::default(),
@@ -92,7 +96,8 @@ impl StorageBackend for StoreFile {
         let grown = match file.len() {
             Ok(length) if length < len => {
                 self.wanted.fetch_max(len - length, Ordering::Relaxed);
-                file.allocate(len)
+                let covered = self.busy.as_ref().map(|busy| busy.cover(len));
+                covered.unwrap_or(Ok(())).and_then(|()| file.allocate(len))
             }
             Ok(_) => file.set_len(len),
             Err(error) => Err(error),
@@ -106,6 +111,15 @@ impl StorageBackend for StoreFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.latched(self.open()?.write_at(offset, data))
+        let file = self.open()?;
+        let noted = self
+            .busy
+            .as_ref()
+            .map(|busy| busy.touch(offset, data.len()));
+        self.latched(
+            noted
+                .unwrap_or(Ok(()))
+                .and_then(|()| file.write_at(offset, data)),
+        )
     }
 }

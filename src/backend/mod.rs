@@ -18,8 +18,9 @@
 //! stops and starts over from log and file. A panic inside redb (damage it did not foresee) is
 //! caught and becomes an error like any other.
 //!
-//! **Dropping does no disk work**, for its process may be dead: the next open then checks the whole
-//! file, as after a crash. [`Backend::close`] leaves a file that opens at once.
+//! **Dropping does no disk work**, for its process may be dead: the next open is then one after a
+//! crash. [`Backend::close`] leaves a file that opens at once; so does a crash of a large store, see
+//! [`Options::quick_repair_from_bytes`].
 
 mod busy;
 mod codec;
@@ -41,7 +42,7 @@ use crate::host::{Disk, File, OpenMode, sync_parent};
 use crate::lease;
 use crate::mvcc::{Changes, Restore, State};
 use crate::storage::{Fault, failed_sync};
-use busy::{Busy, write_again};
+use busy::Busy;
 use codec::{Totals, name};
 pub use error::Error;
 use file::StoreFile;
@@ -56,12 +57,17 @@ pub struct Options {
     /// The most memory for cached pages, bytes. Values are read once, at start, so that only the
     /// pages a commit changes profit from it.
     pub cache_bytes: usize,
+    /// Stores from this size on (bytes of records) note in every commit which pages are in use, at
+    /// the price of a second sync: without it the first start after a crash walks the whole file,
+    /// about a second for each GB. Smaller ones are walked before anybody notices.
+    pub quick_repair_from_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
             cache_bytes: 8 << 20,
+            quick_repair_from_bytes: 64 << 20,
         }
     }
 }
@@ -90,8 +96,9 @@ pub struct Backend {
     path: PathBuf,
     file: StoreFile,
     raw: Arc<dyn File>,
+    options: Options,
     /// Not for a store that is being built, which nobody opens again.
-    busy: Option<Busy>,
+    busy: Option<Arc<Busy>>,
     /// `None` only while it is being dropped.
     database: Option<Database>,
 }
@@ -169,7 +176,7 @@ impl Backend {
         let file = disk
             .open(building, OpenMode::CreateNew)
             .map_err(Error::io(building))?;
-        let fresh = Backend::on_file(building, file.clone(), options)?;
+        let fresh = Backend::on_file(building, file.clone(), None, options)?;
         fresh.fill(state, meta)?;
         let written = fresh.file.clone();
         fresh.close();
@@ -209,7 +216,7 @@ impl Backend {
         if let Some(busy) = &self.busy {
             busy.set(false)?;
         }
-        Self::open_existing(disk, &self.path, Options::default())
+        Self::open_existing(disk, &self.path, self.options)
     }
 
     fn open_existing(disk: &dyn Disk, path: &Path, options: Options) -> Result<Backend, Error> {
@@ -221,14 +228,18 @@ impl Backend {
             return Err(Error::damaged(path, "the file is empty"));
         }
         let busy = Busy::of(disk, path)?;
-        if busy.is_set()? {
-            write_again(&*file).map_err(Error::io(path))?;
+        if let Some(bytes) = busy.write_again(&*file).map_err(Error::io(path))? {
+            tracing::warn!(
+                bytes,
+                "the store was being written when its process ended: it is written again"
+            );
         }
+        let covered = file.len().and_then(|bytes| busy.cover(bytes));
+        covered.map_err(Error::io(path))?;
         // Opening writes as well.
         busy.set(true)?;
-        let mut backend = Backend::on_file(path, file, options)?;
-        busy.set(false)?;
-        backend.busy = Some(busy);
+        let backend = Backend::on_file(path, file, Some(Arc::new(busy)), options)?;
+        backend.set_busy(false)?;
         Ok(backend)
     }
 
@@ -239,8 +250,13 @@ impl Backend {
         self.busy.as_ref().map_or(Ok(()), |note| note.set(busy))
     }
 
-    fn on_file(path: &Path, raw: Arc<dyn File>, options: Options) -> Result<Backend, Error> {
-        let file = StoreFile::new(raw.clone());
+    fn on_file(
+        path: &Path,
+        raw: Arc<dyn File>,
+        busy: Option<Arc<Busy>>,
+        options: Options,
+    ) -> Result<Backend, Error> {
+        let file = StoreFile::new(raw.clone(), busy.clone());
         let opened = caught(path, || {
             Ok(Database::builder()
                 .set_cache_size(options.cache_bytes)
@@ -250,7 +266,8 @@ impl Backend {
             path: path.to_owned(),
             file,
             raw,
-            busy: None,
+            options,
+            busy,
             database: None,
         };
         backend.database = Some(opened?);
@@ -342,8 +359,10 @@ impl Backend {
         again: bool,
     ) -> Result<(), Error> {
         self.write(|transaction| {
-            let mut table = transaction.open_table(KEY)?;
             let mut totals = stored_totals(transaction)?;
+            // The next open after a crash then need not walk the whole file.
+            transaction.set_quick_repair(totals.bytes >= self.options.quick_repair_from_bytes);
+            let mut table = transaction.open_table(KEY)?;
             for removed in &changes.removed {
                 let name = removed.encode();
                 let value = table.remove(&*name)?;
@@ -450,14 +469,14 @@ impl Backend {
     /// Runs `work` in a transaction and commits it durably.
     fn write(
         &self,
-        work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+        work: impl FnOnce(&mut redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), Error> {
         let result = self
             .set_busy(true)
             .and_then(|()| {
                 self.read(|database| {
-                    let transaction = database.begin_write()?;
-                    work(&transaction)?;
+                    let mut transaction = database.begin_write()?;
+                    work(&mut transaction)?;
                     transaction.commit()?;
                     Ok(())
                 })

@@ -84,7 +84,7 @@ fn a_missing_record_is_found() {
     let mut changes = state.take_changes();
     backend.commit(&changes, &meta_at(1)).unwrap();
     let last = changes.records.pop().unwrap();
-    let steal = |transaction: &redb::WriteTransaction| {
+    let steal = |transaction: &mut redb::WriteTransaction| {
         let mut table = transaction.open_table(KEY)?;
         table.remove(&*last.revision_key().encode())?;
         Ok(())

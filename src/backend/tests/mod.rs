@@ -1,6 +1,7 @@
 //! Tests of the store on disk.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod busy;
 mod crash;
 mod damage;
 pub(crate) mod disk;

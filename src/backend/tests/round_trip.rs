@@ -117,6 +117,7 @@ fn values_of_many_pages() {
     let disk = CrashDisk::new();
     let options = Options {
         cache_bytes: 64 << 10,
+        ..Options::default()
     };
     let backend = Backend::open_with(&disk, path(), options).unwrap();
     let mut state = State::new();

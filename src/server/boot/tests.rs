@@ -34,7 +34,7 @@ fn disk() -> Arc<dyn Disk> {
 }
 
 fn refusal(options: &Options) -> Error {
-    match boot(&disk(), options) {
+    match boot(&disk(), options).and_then(|booted| booted.store.read()) {
         Ok(_) => panic!("it starts"),
         Err(error) => error,
     }

@@ -157,7 +157,9 @@ pub async fn observer(
         let ask = LeaseRequest::Leader { name: name.clone() };
         session.lease_call(&mut client, &ask).await;
         let position = session.observe(client.endpoint(), &name);
-        let request = pb::LeaderRequest { name };
+        let request = pb::LeaderRequest {
+            name: session.sent_election(&name),
+        };
         if let Ok(mut stream) = client.observe(request).await {
             // A stream for a while, until it breaks or falls silent.
             let until = host.now() + random.exponential(workload.timeout);

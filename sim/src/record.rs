@@ -7,6 +7,10 @@
 //!
 //! At the end one watch from the beginning tells what every revision changed. It is evidence for the
 //! fate of writes that were not answered and of keys whose lease ended, and saved with the history.
+//! Clients that watch stay a while longer than those that write; where every endpoint serves before
+//! and after that, they must have seen everything.
+
+mod crew;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +20,19 @@ use bytes::Bytes;
 use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::api::proto::mvccpb::event::EventType;
 use vetcd::client::watch::create;
-use vetcd::client::{CallError, Client, ClientOptions};
+use vetcd::client::{CallError, Client};
 use vetcd::host::{Host, HostExt};
 
-use crate::check::{Evidence, KnownOrder, Record};
+use crate::check::{Evidence, KnownOrder, Record, WatchLeeway};
 use crate::history::{History, Range, Request};
-use crate::rng::Stream;
-use crate::scenario::{KvWorkload, LeaseWorkload, LockWorkload};
-use crate::workload::{Rebase, Recorder, kv, lease, lock};
+use crate::scenario::{ElectionWorkload, KvWorkload, LeaseWorkload, LockWorkload, WatchWorkload};
+use crate::workload::{Rebase, Recorder};
+use crew::{Crew, client};
 
 /// How long a watch may be silent before the next member is asked.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
+/// Beside its time-outs, how long a watch may take to see what was written before.
+const WATCH_GRACE: Duration = Duration::from_secs(1);
 
 /// What to record.
 #[derive(Clone, Debug)]
@@ -43,6 +49,10 @@ pub struct Recipe {
     pub lease: Option<LeaseWorkload>,
     /// Clients that contend for locks.
     pub lock: Option<LockWorkload>,
+    /// Clients that run for offices, and others that are told who leads.
+    pub election: Option<ElectionWorkload>,
+    /// Clients that watch what those of `kv` write.
+    pub watch: Option<WatchWorkload>,
     /// Decides what they ask for; what happens then is up to the cluster.
     pub seed: u64,
 }
@@ -69,22 +79,11 @@ pub enum RecordError {
 /// # Errors
 /// When the cluster cannot be reached at the beginning or the end, or somebody else writes to it.
 pub async fn record(host: Arc<dyn Host>, recipe: &Recipe) -> Result<History, RecordError> {
-    let client_with = |first: u32, timeout: Duration| {
-        let options = ClientOptions {
-            call_timeout: timeout,
-            connect_timeout: timeout,
-        };
-        let first = first as usize;
-        let mut endpoints = recipe.endpoints.clone();
-        endpoints.rotate_left(first % recipe.endpoints.len().max(1));
-        Client::new(host.clone(), endpoints, options)
-    };
-    let mut own = client_with(0, recipe.timeout);
+    let mut own = client(&host, recipe, 0, recipe.timeout);
     let mut entropy = [0; 8];
     host.fill_random(&mut entropy);
-    // Leases are named after clients: a number that others are unlikely to have.
-    let family = u32::from_le_bytes([entropy[0], entropy[1], entropy[2], 0]) & 0x3f_ffff;
-    let prefix = format!("vetcd-sim record {:016x}/", u64::from_le_bytes(entropy));
+    let entropy = u64::from_le_bytes(entropy);
+    let prefix = format!("vetcd-sim record {entropy:016x}/");
     let before = revision_of(&read_all(&mut own, &recipe.endpoints, 1).await?)?;
     let rebase = Rebase::new(prefix.into(), before);
     let (clock, started) = (host.clone(), host.now());
@@ -92,69 +91,35 @@ pub async fn record(host: Arc<dyn Host>, recipe: &Recipe) -> Result<History, Rec
         let since = clock.now().since(started).as_nanos();
         u64::try_from(since).unwrap_or(u64::MAX)
     };
-    let recorder = Recorder::new(now_ns, |_| {}).rebased(rebase.clone());
-    let members: Vec<(String, u32)> = recipe.endpoints.iter().cloned().zip(1..).collect();
-    let mut tasks = Vec::new();
-    let mut number = 0;
-    let mut next = |timeout| {
-        let (random, mine) = (
-            Stream::new(recipe.seed, &format!("client/{number}")),
-            client_with(number, timeout),
-        );
-        let session = recorder.session(number, members.clone());
-        number += 1;
-        (number - 1, random, mine, session)
-    };
-    if let Some(workload) = &recipe.kv {
-        for _ in 0..workload.clients {
-            let (number, random, mine, session) = next(workload.timeout);
-            let work = kv(
-                host.clone(),
-                workload.clone(),
-                number,
-                random,
-                mine,
-                session,
-            );
-            tasks.push(host.spawn("record", Box::pin(work)));
-        }
-    }
-    if let Some(workload) = &recipe.lease {
-        for _ in 0..workload.clients {
-            let (number, random, mine, session) = next(workload.timeout);
-            let name = family << 8 | number & 0xff;
-            let work = lease(host.clone(), workload.clone(), name, random, mine, session);
-            tasks.push(host.spawn("record", Box::pin(work)));
-        }
-    }
-    if let Some(workload) = &recipe.lock {
-        for _ in 0..workload.clients {
-            let (number, random, mine, session) = next(workload.timeout);
-            let name = family << 8 | number & 0xff;
-            let work = lock(host.clone(), workload.clone(), name, random, mine, session);
-            tasks.push(host.spawn("record", Box::pin(work)));
-        }
-    }
+    let recorder = Recorder::new(now_ns.clone(), |_| {}).rebased(rebase.clone());
+    #[allow(clippy::cast_possible_truncation, reason = "any bits will do")]
+    let mut crew = Crew::new(&host, recipe, &recorder, entropy as u32);
+    crew.start_all();
     host.sleep(recipe.duration).await;
-    tasks.iter().for_each(vetcd::host::TaskHandle::abort);
+    crew.stop_workers();
     // What was under way may still happen; whatever it does, a last look binds the rest.
     let everything = Request::Range(Range {
         range_end: Bytes::from_static(b"\0"),
         ..Range::default()
     });
-    let last = recorder.session(number, members);
-    last.call(&mut own, &everything).await;
-    let mut history = recorder.take_history();
+    crew.session().call(&mut own, &everything).await;
     let after = read_all(&mut own, &recipe.endpoints, before + 1).await;
+    let settled = match &recipe.watch {
+        Some(workload) => watches_settle(&host, recipe, workload, now_ns).await,
+        None => None,
+    };
+    crew.stop_watchers();
+    let mut history = recorder.take_history();
     if let Ok(after) = &after {
         let upto = revision_of(after)?;
         let known = written(&host, &mut own, recipe, &rebase, before, upto).await;
-        history.evidence = known.map(|known| {
-            Box::new(Evidence {
-                known_order: Some(known),
-                ..Evidence::default()
-            })
-        });
+        history.evidence = Some(Box::new(Evidence {
+            watches_settled: settled.filter(|_| known.is_some()),
+            watch_leeway: recipe.watch.as_ref().map(leeway).unwrap_or_default(),
+            misfits: recorder.misfits(),
+            known_order: known,
+            ..Evidence::default()
+        }));
     }
     let corner = pb::DeleteRangeRequest {
         key: rebase.prefix.clone(),
@@ -169,6 +134,45 @@ pub async fn record(host: Arc<dyn Host>, recipe: &Recipe) -> Result<History, Rec
             String::from_utf8_lossy(&kv.key).into_owned(),
         )),
         None => Ok(history),
+    }
+}
+
+/// Gives watches the time to see what was written; says when they must have, where every endpoint
+/// serves before and after it: a member that is cut off may keep its watches waiting for as long as
+/// it is, and one that is down has none.
+async fn watches_settle(
+    host: &Arc<dyn Host>,
+    recipe: &Recipe,
+    workload: &WatchWorkload,
+    now_ns: impl Fn() -> u64,
+) -> Option<u64> {
+    if !all_serve(host, recipe).await {
+        return None;
+    }
+    let patience = 2 * workload.timeout + workload.slow_for + WATCH_GRACE;
+    host.sleep(patience).await;
+    let settled = now_ns();
+    host.sleep(patience).await;
+    all_serve(host, recipe).await.then_some(settled)
+}
+
+/// Whether every endpoint answers a linearizable read.
+async fn all_serve(host: &Arc<dyn Host>, recipe: &Recipe) -> bool {
+    for (number, endpoint) in (0..).zip(&recipe.endpoints) {
+        let mut one = client(host, recipe, number, recipe.timeout);
+        let answer = read_all(&mut one, std::slice::from_ref(endpoint), 1).await;
+        if answer.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// What a cluster of any make need not promise of watches.
+fn leeway(workload: &WatchWorkload) -> WatchLeeway {
+    WatchLeeway {
+        headers_ahead: true,
+        progress_unasked: workload.progress == Duration::MAX,
     }
 }
 

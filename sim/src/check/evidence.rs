@@ -8,7 +8,7 @@ use super::damage::Patient;
 use super::liveness::Recovery;
 use super::loss::{PowerLoss, Promise};
 use super::membership::{RemovedMember, View};
-use super::{KnownOrder, lease};
+use super::{KnownOrder, WatchLeeway, lease};
 use crate::history::Nanoseconds;
 
 /// What is known besides a history.
@@ -32,6 +32,9 @@ pub struct Evidence {
     /// When watches had had the time to see everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watches_settled: Option<Nanoseconds>,
+    /// What the server need not promise of watches.
+    #[serde(skip_serializing_if = "WatchLeeway::is_none")]
+    pub watch_leeway: WatchLeeway,
     /// When members began anew with what their disks held; `None` where nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starts: Option<Vec<Start>>,

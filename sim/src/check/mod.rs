@@ -54,6 +54,7 @@ pub mod watch;
 pub use counterexample::{Counterexample, Witness};
 pub use evidence::{Evidence, Expected, Insides, Start, Told};
 pub use known_order::{KnownOrder, Record};
+pub use watch::Leeway as WatchLeeway;
 
 /// What a judge says about one guarantee.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Counterexample, KnownOrder, Record, Verdict};
 use crate::history::{
@@ -51,6 +51,26 @@ pub struct Options<'a> {
     /// All was quiet and healthy from long before to well after this time: watches opened by then
     /// and still open must have seen everything. `None` when that cannot be said.
     pub settled: Option<Nanoseconds>,
+    /// What the server need not promise.
+    pub leeway: Leeway,
+}
+
+/// What is less than vetcd's own promise, and no mistake of a server that promises no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Leeway {
+    /// The header of events may be ahead of events that are still to come: etcd's shows the store's
+    /// revision while a watch catches up, part by part. Progress alone is a promise there.
+    pub headers_ahead: bool,
+    /// Nobody asked how far streams have come: who has seen all that it wants has caught up.
+    pub progress_unasked: bool,
+}
+
+impl Leeway {
+    /// Whether every promise holds.
+    pub fn is_none(&self) -> bool {
+        *self == Leeway::default()
+    }
 }
 
 /// How much was judged.
@@ -116,6 +136,7 @@ pub fn check(history: &History, options: &Options<'_>) -> Verdict<Statistics> {
             watch,
             writers: &writers,
             evidence: epoch.map(|epoch| &epochs.evidence[epoch]),
+            leeway: options.leeway,
             statistics: &mut statistics,
             created: false,
             over: false,
@@ -169,6 +190,7 @@ struct Judge<'a> {
     writers: &'a Writers<'a>,
     /// `None` where a loss lies within the watch.
     evidence: Option<&'a Evidence>,
+    leeway: Leeway,
     statistics: &'a mut Statistics,
     created: bool,
     over: bool,
@@ -280,7 +302,9 @@ impl<'a> Judge<'a> {
             );
             return Err(self.wrong("bookmarkable", what));
         }
-        self.bookmark = self.bookmark.max(response.revision);
+        if !self.leeway.headers_ahead {
+            self.bookmark = self.bookmark.max(response.revision);
+        }
         Ok(())
     }
 
@@ -562,6 +586,9 @@ impl<'a> Judge<'a> {
         self.about = vec![last];
         if self.over || self.watch.cancelled.is_some() || self.passed >= Some(last) {
             return Ok(());
+        }
+        if self.leeway.progress_unasked && self.passed.is_some() {
+            return self.nothing_left_out(last);
         }
         let what = match self.passed {
             None => "the watch was never created".to_owned(),

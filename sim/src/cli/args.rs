@@ -269,6 +269,10 @@ pub struct RecordArgs {
     /// When a client gives up on an operation
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s")]
     pub timeout: Duration,
+    /// How often clients that watch ask how far their stream has come; `never` for a server whose
+    /// answers to that cannot be relied on, such as etcd before 3.5.8 (#15220)
+    #[arg(long, value_name = "DURATION|never", value_parser = parse_progress, default_value = "100ms")]
+    pub watch_progress: Duration,
     /// Decides what clients ask for
     #[arg(long, value_name = "N", value_parser = parse_seed, default_value = "1")]
     pub seed: u64,
@@ -286,6 +290,10 @@ pub enum RecordedWorkload {
     Lease,
     /// Contend for locks and write under them
     Lock,
+    /// Run for offices, lead and resign, and be told who leads
+    Election,
+    /// Watch what the clients of kv write, on streams that stall, end and are resumed
+    Watch,
 }
 
 /// `list`
@@ -342,6 +350,17 @@ pub(super) fn parse_jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs @ 1..=1024) => Ok(jobs),
         _ => Err("a number of threads from 1 to 1024".into()),
+    }
+}
+
+/// [`Duration::MAX`] is `never`.
+fn parse_progress(text: &str) -> Result<Duration, String> {
+    match text {
+        "never" => Ok(Duration::MAX),
+        _ => match parse_duration(text)? {
+            Duration::ZERO => Err("a time longer than zero, or never".to_owned()),
+            every => Ok(every),
+        },
     }
 }
 

@@ -13,7 +13,9 @@ use super::{CliError, Engine, Environment, Streams, check};
 use crate::history::History;
 use crate::history::read::{Format, Input};
 use crate::record::{Recipe, RecordError, record as work};
-use crate::scenario::{KvWorkload, LeaseWorkload, LockWorkload, Mix};
+use crate::scenario::{
+    ElectionWorkload, KvWorkload, LeaseWorkload, LockWorkload, Mix, WatchWorkload,
+};
 
 /// Records and judges.
 pub fn record(
@@ -48,8 +50,13 @@ const LEASE_TTL: i64 = 2;
 const LOCKS: u32 = 2;
 const HOLD: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(100);
+const ELECTIONS: u32 = 2;
 /// Long enough to wait for a lock whose holder has died.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
+/// Watches of one stream.
+const WATCHES: u32 = 4;
+/// For how long every fourth client stops reading now and then.
+const SLOW_FOR: Duration = Duration::from_millis(500);
 
 fn recipe(args: &RecordArgs) -> Recipe {
     let does = |workload| args.workload.contains(&workload);
@@ -86,6 +93,24 @@ fn recipe(args: &RecordArgs) -> Recipe {
             hold: HOLD,
             pause: PAUSE,
             timeout: args.timeout.max(LOCK_TIMEOUT),
+        }),
+        election: does(RecordedWorkload::Election).then_some(ElectionWorkload {
+            clients: args.clients,
+            observers: args.clients.div_ceil(2),
+            elections: ELECTIONS,
+            ttl: LEASE_TTL,
+            hold: HOLD,
+            pause: PAUSE,
+            timeout: args.timeout.max(LOCK_TIMEOUT),
+        }),
+        watch: does(RecordedWorkload::Watch).then_some(WatchWorkload {
+            clients: args.clients,
+            watches: WATCHES,
+            keys: args.keys,
+            progress: args.watch_progress,
+            slow: args.clients.div_ceil(4),
+            slow_for: SLOW_FOR,
+            timeout: args.timeout,
         }),
     }
 }

@@ -14,6 +14,7 @@ mod lock;
 mod membership;
 mod rebase;
 mod recorder;
+mod turn;
 mod watch;
 
 pub use auth::{AuthWorld, auth_administrator, auth_user};

@@ -5,9 +5,12 @@
 //! nobody else writes to it. So the same judges serve it that judge stores made for the purpose.
 
 use bytes::Bytes;
+use vetcd::api::proto::etcdserverpb as pb;
+use vetcd::api::proto::mvccpb;
 
 use crate::history::{
-    Body, Compare, KeyValue, LeaseAnswer, LeaseOutcome, LeaseRequest, Operand, Outcome, Request,
+    Body, Compare, KeyValue, Leader, LeaseAnswer, LeaseOutcome, LeaseRequest, Operand, Outcome,
+    Request,
 };
 
 /// Translates requests to the live store, and its answers back.
@@ -140,15 +143,56 @@ impl Rebase {
                     self.own_key(key);
                     *created -= self.revisions;
                 }
-                LeaseAnswer::Leads(leader) => {
-                    self.own_key(&mut leader.key);
-                    leader.created -= self.revisions;
-                    leader.modified -= self.revisions;
-                }
+                LeaseAnswer::Leads(leader) => self.leader(leader),
                 _ => {}
             }
         }
         outcome
+    }
+
+    /// What it means that the live store names this leader.
+    pub fn leader(&self, leader: &mut Leader) {
+        self.own_key(&mut leader.key);
+        leader.created -= self.revisions;
+        leader.modified -= self.revisions;
+    }
+
+    /// The name of an election in the live store.
+    pub fn election(&self, name: &Bytes) -> Bytes {
+        self.key(name)
+    }
+
+    /// Makes of a request for a watch the one that the live store is sent.
+    pub fn watch_request(&self, request: &mut pb::WatchCreateRequest) {
+        request.range_end = self.range_end(&request.range_end);
+        request.key = self.key(&request.key);
+        request.start_revision = self.revision(request.start_revision);
+    }
+
+    /// Makes of the live store's response to a watch what it means.
+    pub fn watch_response(&self, response: &mut pb::WatchResponse) {
+        if let Some(header) = &mut response.header {
+            // A member that lags behind may show one from before the work began; the corner was as
+            // empty then as at revision 1.
+            header.revision = (header.revision - self.revisions).max(1);
+        }
+        if response.compact_revision > 0 {
+            response.compact_revision -= self.revisions;
+        }
+        for event in &mut response.events {
+            for kv in event.kv.iter_mut().chain(&mut event.prev_kv) {
+                self.live_key_value(kv);
+            }
+        }
+    }
+
+    /// As for [`KeyValue`]s; of a removed key only the last revision is told.
+    fn live_key_value(&self, kv: &mut mvccpb::KeyValue) {
+        self.own_key(&mut kv.key);
+        kv.mod_revision -= self.revisions;
+        if kv.create_revision != 0 {
+            kv.create_revision -= self.revisions;
+        }
     }
 
     /// A key without the prefix stays as it is.
@@ -236,6 +280,64 @@ mod tests {
             (&body.kvs[0].key[..], body.kvs[0].mod_revision),
             (&b"a"[..], 2)
         );
+    }
+
+    #[test]
+    fn watches_are_translated() {
+        let rebase = Rebase::new(Bytes::from_static(b"p/"), 41);
+        let mut everything = pb::WatchCreateRequest {
+            key: Bytes::from_static(b"\0"),
+            range_end: Bytes::from_static(b"\0"),
+            start_revision: 1,
+            ..Default::default()
+        };
+        rebase.watch_request(&mut everything);
+        assert_eq!(everything.start_revision, 41);
+        assert_eq!(&everything.range_end[..], b"p0");
+        let mut from_now_on = pb::WatchCreateRequest::default();
+        rebase.watch_request(&mut from_now_on);
+        assert_eq!(from_now_on.start_revision, 0);
+
+        let key_value = |create_revision, mod_revision| mvccpb::KeyValue {
+            key: Bytes::from_static(b"p/a"),
+            create_revision,
+            mod_revision,
+            ..Default::default()
+        };
+        let mut response = pb::WatchResponse {
+            header: Some(pb::ResponseHeader {
+                revision: 44,
+                ..Default::default()
+            }),
+            events: vec![mvccpb::Event {
+                kv: Some(key_value(0, 44)),
+                prev_kv: Some(key_value(42, 43)),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        rebase.watch_response(&mut response);
+        let revisions = |kv: &Option<mvccpb::KeyValue>| {
+            let kv = kv.as_ref().unwrap();
+            assert_eq!(kv.key, "a");
+            (kv.create_revision, kv.mod_revision)
+        };
+        assert_eq!(response.header.unwrap().revision, 4);
+        assert_eq!(response.compact_revision, 0);
+        assert_eq!(revisions(&response.events[0].kv), (0, 4));
+        assert_eq!(revisions(&response.events[0].prev_kv), (2, 3));
+
+        // A member that lags behind.
+        let mut created = pb::WatchResponse {
+            header: Some(pb::ResponseHeader {
+                revision: 17,
+                ..Default::default()
+            }),
+            created: true,
+            ..Default::default()
+        };
+        rebase.watch_response(&mut created);
+        assert_eq!(created.header.unwrap().revision, 1);
     }
 
     #[test]

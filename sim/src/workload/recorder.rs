@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::client::{CallError, Client};
 
 use super::Rebase;
@@ -182,7 +183,10 @@ impl Recorder {
     fn finish_lease(&self, position: usize, outcome: LeaseOutcome) {
         let now = (self.now_ns)();
         let mut book = self.lock();
-        let operation = &mut book.leases[position];
+        let Some(operation) = book.leases.get_mut(position) else {
+            // The history has been taken: the run is over.
+            return;
+        };
         if !matches!(outcome, LeaseOutcome::Unknown(_)) {
             operation.returned = Some(now);
         }
@@ -203,7 +207,10 @@ impl Recorder {
             book.misfits.push(misfit.to_string());
             Outcome::Unknown(misfit.to_string())
         });
-        let operation = &mut book.operations[position];
+        let Some(operation) = book.operations.get_mut(position) else {
+            // The history has been taken: the run is over.
+            return outcome;
+        };
         operation.outcome = outcome.clone();
         if !matches!(outcome, Outcome::Unknown(_)) {
             operation.returned = Some(now);
@@ -265,6 +272,31 @@ impl Session {
 }
 
 impl Session {
+    /// The request for a watch that the live store is sent, and below the meaning of its responses:
+    /// the book is kept in the corner's own terms.
+    pub fn sent_watch(&self, mut request: pb::WatchCreateRequest) -> pb::WatchCreateRequest {
+        if let Some(rebase) = &self.recorder.rebase {
+            rebase.watch_request(&mut request);
+        }
+        request
+    }
+
+    /// What a response to a watch means.
+    pub fn seen_watch(&self, mut response: pb::WatchResponse) -> pb::WatchResponse {
+        if let Some(rebase) = &self.recorder.rebase {
+            rebase.watch_response(&mut response);
+        }
+        response
+    }
+
+    /// The name of an election, as the live store is sent it.
+    pub fn sent_election(&self, name: &bytes::Bytes) -> bytes::Bytes {
+        match &self.recorder.rebase {
+            Some(rebase) => rebase.election(name),
+            None => name.clone(),
+        }
+    }
+
     /// Writes down that `watch` is asked of the member behind `endpoint`; returns its ID.
     pub fn watch(&self, endpoint: &str, watch: Watch) -> u64 {
         let member = self.members.iter().find(|(address, _)| address == endpoint);
@@ -306,8 +338,11 @@ impl Session {
         position
     }
 
-    /// Writes down what the observation at `position` was told.
-    pub fn told(&self, position: usize, leader: Leader) {
+    /// Writes down what the observation at `position` was told, as the live store tells it.
+    pub fn told(&self, position: usize, mut leader: Leader) {
+        if let Some(rebase) = &self.recorder.rebase {
+            rebase.leader(&mut leader);
+        }
         let now = (self.recorder.now_ns)();
         let mut book = self.recorder.lock();
         book.last_success_ns[self.client as usize] = now;

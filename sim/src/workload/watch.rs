@@ -137,6 +137,7 @@ impl Reader<'_> {
             let request = self.ask(index, &endpoint);
             stream.send(request).await?;
         }
+        let tick = self.workload.progress.min(self.workload.timeout);
         let mut asked = self.host.now();
         let mut heard = asked;
         let mut pause_at = self.host.now() + self.pause_after();
@@ -157,11 +158,12 @@ impl Reader<'_> {
                 asked = now;
                 self.ask_more(&stream).await?;
             }
-            let waiting = self.host.timeout(self.workload.progress, stream.next());
+            let waiting = self.host.timeout(tick, stream.next());
             match waiting.await {
                 Some(Ok(Some(response))) => {
                     heard = self.host.now();
                     caught_up |= response.watch_id == -1;
+                    let response = self.session.seen_watch(response);
                     self.take(response, &stream, &endpoint).await?;
                 }
                 Some(Ok(None)) => return Ok(()),
@@ -202,7 +204,7 @@ impl Reader<'_> {
         };
         place.created = false;
         place.open = Some(self.session.watch(endpoint, request));
-        create(asked)
+        create(self.session.sent_watch(asked))
     }
 
     async fn ask_more(&mut self, stream: &WatchStream) -> Result<(), CallError> {

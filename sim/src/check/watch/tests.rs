@@ -557,6 +557,57 @@ fn caught_up() {
 }
 
 #[test]
+fn what_a_server_need_not_promise() {
+    let known = KnownOrder {
+        revision: 7,
+        ..KnownOrder::default()
+    };
+    let verdict = |watch, leeway| {
+        let options = Options {
+            known_order: Some(&known),
+            settled: Some(8 * SECOND),
+            leeway,
+            ..Options::default()
+        };
+        judge_with(vec![watch], &options)
+    };
+    // A header runs ahead of what is still to come; progress must not.
+    let ahead = Leeway {
+        headers_ahead: true,
+        ..Leeway::default()
+    };
+    let progress = at(9, 7, News::Progress);
+    let mut early = shown(4, &all()[..1]);
+    early.revision = 3;
+    let parts = watch(0, vec![early, shown(8, &all()[1..]), progress.clone()]);
+    assert!(verdict(parts.clone(), Leeway::default()).is_violation());
+    assert!(verdict(parts, ahead).is_ok());
+    let early = at(4, 3, News::Progress);
+    let overtaken = watch(0, vec![early, shown(8, &all()), progress]);
+    assert!(verdict(overtaken, ahead).is_violation());
+
+    // Of whom nobody asks how far it has come, the last event is enough, and the last but one is not.
+    let unasked = Leeway {
+        progress_unasked: true,
+        ..Leeway::default()
+    };
+    let quiet = Watch {
+        no_delete: true,
+        ..watch(0, vec![])
+    };
+    let shows = |count| {
+        let puts = all().into_iter().filter(|event| !event.deleted);
+        let puts: Vec<WatchEvent> = puts.take(count).collect();
+        let mut watch = quiet.clone();
+        watch.responses.push(shown(8, &puts));
+        watch
+    };
+    let puts = all().iter().filter(|event| !event.deleted).count();
+    assert!(verdict(shows(puts), unasked).is_ok());
+    assert!(verdict(shows(puts - 1), unasked).is_violation());
+}
+
+#[test]
 fn a_permitted_loss_parts_the_evidence() {
     // Power fails at second 5; what was revision 4 before may be another afterwards.
     let losses = [5 * SECOND];

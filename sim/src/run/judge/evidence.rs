@@ -12,7 +12,7 @@ use crate::check::lease;
 use crate::check::liveness::{Recovery, Service};
 use crate::check::loss::{PowerLoss, Promise};
 use crate::check::membership::RemovedMember;
-use crate::check::{Evidence, Insides, Start, Told};
+use crate::check::{Evidence, Insides, Start, Told, WatchLeeway};
 use crate::cluster::{Ended, member_config};
 use crate::plan::Plan;
 use crate::run::facts::Facts;
@@ -55,6 +55,7 @@ pub fn gather(plan: &Plan, facts: &mut Facts) -> Evidence {
         known_order: facts.known_order.take(),
         leases: Some(lease_bounds(plan, facts)),
         watches_settled: facts.watches_settled_ns,
+        watch_leeway: WatchLeeway::default(),
         starts: Some(starts(facts)),
         misfits: facts.misfits.clone(),
         insides: Some(Box::new(insides(plan, facts))),

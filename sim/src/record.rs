@@ -8,7 +8,6 @@
 //! At the end one watch from the beginning tells what every revision changed. It is evidence for the
 //! fate of writes that were not answered and of keys whose lease ended, and saved with the history.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,7 +185,7 @@ async fn written(
         let mut known = KnownOrder {
             compacted: 0,
             revision: upto - rebase.revisions,
-            records: BTreeMap::new(),
+            ..KnownOrder::default()
         };
         let first = create(pb::WatchCreateRequest {
             key: rebase.prefix.clone(),

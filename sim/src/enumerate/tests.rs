@@ -124,3 +124,21 @@ fn a_directory_that_is_not_synced_is_found() {
 fn a_sync_that_is_tried_again_is_found() {
     finds("retry-failed-sync", Operation::Append);
 }
+
+/// In the busy workload alone: at a quiet pace nothing waits when the next group comes.
+#[cfg(feature = "defects")]
+#[test]
+fn a_commit_index_that_waits_and_is_written_last_is_found() {
+    let mut options = Options::new(2, 16);
+    options.of = vec![Operation::Append];
+    options.defects.push("put-off-last".into());
+    let report = find(&options);
+    let [failure] = &report.failures[..] else {
+        panic!("{:?}", report.failures);
+    };
+    assert_eq!(failure.state.workload.pace, Pace::Busy);
+    let forgotten = failure.reason.contains("a term is forgotten");
+    assert!(forgotten, "{}", failure.reason);
+    let state = SavedState::from_json(&failure.to_json()).unwrap();
+    assert_eq!(replay(&state), Ok(Some(failure.reason.clone())));
+}

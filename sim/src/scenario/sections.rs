@@ -8,7 +8,7 @@ use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
     AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, ElectionWorkload, Expect,
-    KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network,
+    KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network, ReplaceWorkload,
     PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
 };
 
@@ -298,6 +298,16 @@ pub fn workload<'a>(
                 spares: small(fields.count("spares")?),
                 timeout,
             })
+        }
+        "replace" => {
+            let every = fields.duration("every")?;
+            if every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("every"),
+                    "`every` must not be zero",
+                ));
+            }
+            Workload::Replace(ReplaceWorkload { every, timeout })
         }
         "auth" => {
             let change_every = fields.duration("change-every")?;

@@ -92,7 +92,10 @@ impl fmt::Display for Told {
         )?;
         match replaced {
             0 => Ok(()),
-            _ => write!(f, "; {replaced} of those that run took the place of one that refused"),
+            _ => write!(
+                f,
+                "; {replaced} of those that run took the place of one that refused"
+            ),
         }
     }
 }

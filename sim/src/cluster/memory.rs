@@ -2,9 +2,11 @@
 //! a revision that nobody has a record of in the end.
 //!
 //! Whenever a member is about to apply something, what its store has gained since the last look is
-//! written down, outside of the simulation: nobody waits for it and nothing is drawn. Only what is sure
-//! to be the past of what the member holds in the end is kept: a member that starts again on less
-//! forgets what lies beyond, and one that drops its log or is sent a store forgets everything.
+//! written down, outside of the simulation: nobody waits for it and nothing is drawn. In the end only
+//! what is sure to be the past of what members then hold is believed. A member that starts again, drops
+//! its log or is sent a store begins a new *life*, for it may have been on a line of history that the
+//! cluster has given up. Lives are told to be of one line by the entries that were applied in them: where
+//! two hold the same entry at the same index, they hold the same up to there (raft's log matching).
 
 use std::collections::BTreeMap;
 
@@ -17,18 +19,21 @@ use crate::check::{KnownOrder, Record};
 /// What all members held.
 #[derive(Default)]
 pub struct Memory {
-    members: BTreeMap<u32, Held>,
+    members: BTreeMap<u32, Life>,
+    past: Vec<Life>,
 }
 
-/// What one member held, and still builds upon.
+/// A time during which a member's store only grew.
 #[derive(Default)]
-struct Held {
+struct Life {
     /// The revision from which on the next look has to look.
     next: i64,
     /// Every change of each of these revisions.
     records: BTreeMap<i64, Vec<Record>>,
-    /// The store's revision at raft indexes, for members that start on less.
+    /// The store's revision at raft indexes.
     revisions: BTreeMap<u64, i64>,
+    /// Term and checksum of what was applied, by raft index.
+    entries: BTreeMap<u64, (u64, u32)>,
     /// The server that is on its way out: what it shows is not the member's state any more.
     stale: Option<usize>,
 }
@@ -37,48 +42,58 @@ impl Memory {
     /// Takes note of what a member says. Its server, if it has come so far as to serve, is known by
     /// a number that no other one alive has, and shows a state.
     pub fn hear(&mut self, member: u32, event: &Event, server: Option<(usize, &Published)>) {
-        let held = self.members.entry(member).or_default();
+        let life = self.members.entry(member).or_default();
         let number = server.map(|(number, _)| number);
-        match (event, server) {
-            (Event::Applied { .. }, Some((_, published))) if held.stale != number => {
-                held.look(published);
+        match event {
+            Event::Applied {
+                index,
+                term,
+                checksum,
+            } => {
+                if let Some((_, published)) = server.filter(|_| life.stale != number) {
+                    life.look(published);
+                }
+                life.entries.insert(*index, (*term, *checksum));
             }
-            (Event::Started { applied, .. }, _) => {
-                held.stale = number;
-                held.go_back_to(*applied);
-            }
-            (Event::Rebuilding, _) => {
-                *held = Held {
-                    stale: number,
-                    ..Held::default()
-                };
-            }
-            (Event::SnapshotInstalled { .. }, _) => {
-                *held = Held {
-                    stale: held.stale,
-                    ..Held::default()
-                };
-            }
+            Event::Started { .. } | Event::Rebuilding => self.past.push(life.end(number)),
+            Event::SnapshotInstalled { .. } => self.past.push(life.end(life.stale)),
             _ => {}
         }
     }
 
-    /// Adds to what `members` hold in the end, all the same, what they held before.
+    /// Adds to what `members` hold in the end, all the same, what was held before.
     pub fn complete(&self, known: &mut KnownOrder, members: &[u32]) {
-        for member in members {
-            let Some(held) = self.members.get(member) else {
-                continue;
-            };
-            for (revision, records) in held.records.range(..=known.compacted) {
-                if known.whole.insert(*revision) {
-                    known.records.insert(*revision, records.clone());
-                }
+        let (mut ended, mut others) = (Vec::new(), self.past.iter().collect::<Vec<_>>());
+        for (member, life) in &self.members {
+            match members.contains(member) {
+                true => ended.push(life),
+                false => others.push(life),
+            }
+        }
+        let mut line: BTreeMap<u64, (u64, u32)> = BTreeMap::new();
+        for life in ended {
+            line.extend(&life.entries);
+            life.add_to(known, u64::MAX);
+        }
+        loop {
+            let before = others.len();
+            others.retain(|life| {
+                let same = |(index, entry): &(&u64, &(u64, u32))| line.get(index) == Some(entry);
+                let Some((upto, _)) = life.entries.iter().rev().find(same) else {
+                    return true;
+                };
+                line.extend(life.entries.range(..=upto));
+                life.add_to(known, *upto);
+                false
+            });
+            if others.len() == before {
+                return;
             }
         }
     }
 }
 
-impl Held {
+impl Life {
     fn look(&mut self, published: &Published) {
         let state = &published.state;
         let from = self.next.max(state.compact_revision() + 1);
@@ -87,18 +102,28 @@ impl Held {
         }
         self.next = state.revision() + 1;
         self.revisions.insert(published.index, state.revision());
-        for (revision, records) in records_from(state, from) {
-            self.records.insert(revision, records);
-        }
+        self.records.extend(records_from(state, from));
     }
 
-    /// The member starts again on what it had applied at a raft index.
-    fn go_back_to(&mut self, applied: u64) {
-        let before = self.revisions.range(..=applied).next_back();
+    /// This life, in whose place another one begins.
+    fn end(&mut self, stale: Option<usize>) -> Life {
+        let anew = Life {
+            stale,
+            ..Life::default()
+        };
+        std::mem::replace(self, anew)
+    }
+
+    /// Adds what the store held at a raft index.
+    fn add_to(&self, known: &mut KnownOrder, index: u64) {
+        let before = self.revisions.range(..=index).next_back();
         let revision = before.map_or(0, |(_, revision)| *revision);
-        self.next = revision + 1;
-        self.records.split_off(&self.next);
-        self.revisions.split_off(&(applied + 1));
+        let upto = revision.min(known.compacted);
+        for (revision, records) in self.records.range(..=upto) {
+            if known.whole.insert(*revision) {
+                known.records.insert(*revision, records.clone());
+            }
+        }
     }
 }
 
@@ -124,17 +149,18 @@ mod tests {
     use super::*;
     use crate::check::known_order::Known;
 
-    const APPLIED: Event = Event::Applied {
-        index: 0,
-        term: 1,
-        checksum: 0,
-    };
+    /// What the member says when it applies an entry after having applied `published`.
+    fn applied(memory: &mut Memory, server: usize, published: &Published, checksum: u32) {
+        let event = Event::Applied {
+            index: published.index + 1,
+            term: 1,
+            checksum,
+        };
+        memory.hear(1, &event, Some((server, published)));
+    }
 
-    fn started(applied: u64) -> Event {
-        Event::Started {
-            applied,
-            replayed: 0,
-        }
+    fn checksum(value: &str) -> u32 {
+        value.bytes().map(u32::from).sum()
     }
 
     fn put(published: &mut Published, value: &str) {
@@ -153,73 +179,109 @@ mod tests {
         published.index += 1;
     }
 
-    /// A store of revision 4 and index 3.
-    fn three_puts() -> Published {
-        let mut published = Published::restored(State::new(), BackendMeta::default());
-        for value in ["a", "b", "c"] {
-            put(&mut published, value);
+    /// Puts `values` one after the other; the member applies them in turn.
+    fn puts(memory: &mut Memory, server: usize, published: &mut Published, values: &[&str]) {
+        for value in values {
+            applied(memory, server, published, checksum(value));
+            put(published, value);
         }
-        published
     }
 
-    fn value(memory: &Memory, published: &Published, revision: i64) -> Option<String> {
+    fn empty() -> Published {
+        Published::restored(State::new(), BackendMeta::default())
+    }
+
+    fn held(memory: &Memory, published: &Published) -> Vec<(i64, String)> {
         let mut known = KnownOrder {
             compacted: published.state.compact_revision(),
             revision: published.state.revision(),
             records: records_from(&published.state, 0),
             ..KnownOrder::default()
         };
-        memory.complete(&mut known, &[1, 2]);
-        match known.at(revision) {
+        memory.complete(&mut known, &[1]);
+        let whole = (2..=known.compacted).filter_map(|revision| match known.at(revision) {
             Known::All([record]) => {
                 let value = record.value.as_ref().unwrap();
-                Some(String::from_utf8(value.to_vec()).unwrap())
+                Some((revision, String::from_utf8(value.to_vec()).unwrap()))
             }
             _ => None,
-        }
+        });
+        whole.collect()
+    }
+
+    fn was(values: &[(i64, &str)]) -> Vec<(i64, String)> {
+        let owned = |(revision, value): &(i64, &str)| (*revision, (*value).to_owned());
+        values.iter().map(owned).collect()
     }
 
     #[test]
     fn what_was_compacted_after_a_look_is_known_and_what_was_before_is_not() {
-        let mut memory = Memory::default();
-        let mut published = three_puts();
-        compact(&mut published, 2);
-        memory.hear(1, &APPLIED, Some((7, &published)));
-        put(&mut published, "d");
-        compact(&mut published, 5);
-        let known = [2, 3, 4, 5].map(|revision| value(&memory, &published, revision));
-        let was = |text: &str| Some(text.to_owned());
-        assert_eq!(known, [None, was("b"), was("c"), None]);
-    }
-
-    #[test]
-    fn a_member_that_starts_on_less_forgets_what_lies_beyond() {
-        let mut memory = Memory::default();
-        let mut published = three_puts();
-        memory.hear(1, &APPLIED, Some((7, &published)));
-        let mut other_line = published.clone();
-        put(&mut published, "lost");
-        memory.hear(1, &APPLIED, Some((7, &published)));
-        memory.hear(1, &started(3), Some((7, &published)));
-        // The server that is gone is not looked at again.
-        memory.hear(1, &APPLIED, Some((7, &published)));
-        put(&mut other_line, "kept");
-        memory.hear(1, &APPLIED, Some((8, &other_line)));
-        put(&mut other_line, "e");
-        compact(&mut other_line, 6);
-        assert_eq!(value(&memory, &other_line, 4), Some("c".to_owned()));
-        assert_eq!(value(&memory, &other_line, 5), Some("kept".to_owned()));
-    }
-
-    #[test]
-    fn a_member_that_is_given_another_store_forgets_everything() {
-        for event in [Event::Rebuilding, Event::SnapshotInstalled { index: 9 }] {
-            let mut memory = Memory::default();
-            let mut published = three_puts();
-            memory.hear(1, &APPLIED, Some((7, &published)));
-            memory.hear(1, &event, Some((7, &published)));
-            compact(&mut published, 4);
-            assert_eq!(value(&memory, &published, 3), None, "{event:?}");
+        let (mut memory, mut published) = (Memory::default(), empty());
+        for value in ["a", "b", "c"] {
+            put(&mut published, value);
         }
+        compact(&mut published, 2);
+        puts(&mut memory, 7, &mut published, &["d", "e"]);
+        compact(&mut published, 6);
+        assert_eq!(
+            held(&memory, &published),
+            was(&[(3, "b"), (4, "c"), (5, "d")])
+        );
+    }
+
+    /// A member that applied `a`, `b`, `c` and `d`, starts again with what it had after `a`, and goes
+    /// on with `values`.
+    fn restarted(again: &Event, values: &[&str]) -> Vec<(i64, String)> {
+        let (mut memory, mut published) = (Memory::default(), empty());
+        puts(&mut memory, 7, &mut published, &["a"]);
+        let mut other = published.clone();
+        puts(&mut memory, 7, &mut published, &["b", "c", "d"]);
+        memory.hear(1, again, Some((7, &published)));
+        // The server that is gone is not looked at again.
+        applied(&mut memory, 7, &published, 99);
+        let first = values[0];
+        applied(&mut memory, 8, &other, checksum(first));
+        put(&mut other, first);
+        // It is not looked at before this is compacted.
+        for value in &values[1..] {
+            let event = Event::Applied {
+                index: other.index + 1,
+                term: 1,
+                checksum: checksum(value),
+            };
+            memory.hear(1, &event, None);
+            put(&mut other, value);
+        }
+        let revision = other.state.revision();
+        compact(&mut other, revision);
+        held(&memory, &other)
+    }
+
+    #[test]
+    fn an_earlier_life_counts_as_far_as_the_same_was_applied() {
+        for event in [
+            Event::Started {
+                applied: 1,
+                replayed: 0,
+            },
+            Event::Rebuilding,
+        ] {
+            let same = restarted(&event, &["b", "c", "x", "y"]);
+            assert_eq!(same, was(&[(2, "a"), (3, "b"), (4, "c")]), "{event:?}");
+            let other = restarted(&event, &["x", "y", "z"]);
+            assert_eq!(other, was(&[(2, "a")]), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_life_of_which_nothing_was_applied_again_is_not_believed() {
+        let (mut memory, mut published) = (Memory::default(), empty());
+        puts(&mut memory, 7, &mut published, &["a", "b"]);
+        let installed = Event::SnapshotInstalled { index: 9 };
+        memory.hear(1, &installed, Some((7, &published)));
+        put(&mut published, "c");
+        compact(&mut published, 4);
+        puts(&mut memory, 7, &mut published, &["d"]);
+        assert_eq!(held(&memory, &published), []);
     }
 }

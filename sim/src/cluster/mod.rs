@@ -493,7 +493,9 @@ impl Cluster {
     fn note(&self, number: u32, event: &Event) {
         let server = self.server(number);
         let shown = server.map(|server| (Arc::as_ptr(&server).addr(), server.serializable()));
-        let shown = shown.as_ref().map(|(name, published)| (*name, &**published));
+        let shown = shown
+            .as_ref()
+            .map(|(name, published)| (*name, &**published));
         let mut memory = self.memory.lock().unwrap_or_else(|e| e.into_inner());
         memory.hear(number, event, shown);
     }

@@ -11,9 +11,9 @@ use vetcd::host::HostExt;
 
 use super::facts::{Facts, Panic, Recovery};
 use super::log;
+use crate::check::KnownOrder;
 use crate::check::convergence::MemberState;
 use crate::check::membership::View;
-use crate::check::KnownOrder;
 use crate::cluster::{Cluster, member_config, records_from, spares};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
@@ -559,7 +559,12 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
         let mut states = facts.members.iter();
         let hash = states.find(|state| state.index == index).map(|s| s.hash);
         let same = |state: &&MemberState| state.index == index && Some(state.hash) == hash;
-        let same: Vec<u32> = facts.members.iter().filter(same).map(|s| s.member).collect();
+        let same: Vec<u32> = facts
+            .members
+            .iter()
+            .filter(same)
+            .map(|s| s.member)
+            .collect();
         cluster.remember(&mut order, &same);
         order
     });

@@ -8,8 +8,8 @@ use super::schema::{self, KeyDoc};
 use super::source::{Node, Problem, Value};
 use super::{
     AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, ElectionWorkload, Expect,
-    KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network, ReplaceWorkload,
-    PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
+    KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network,
+    PowerLoss, ReplaceWorkload, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {

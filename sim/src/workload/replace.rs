@@ -56,7 +56,9 @@ impl Operator {
             let request = pb::MemberListRequest { linearizable: true };
             let members = self.client.member_list(request).await?.members;
             let url = peer_url_of(machine);
-            let listed = members.iter().find(|member| member.peer_ur_ls.contains(&url));
+            let listed = members
+                .iter()
+                .find(|member| member.peer_ur_ls.contains(&url));
             match listed {
                 Some(member) if refused.contains(&machine) => self.remove(member.id).await?,
                 None => {

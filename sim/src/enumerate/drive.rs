@@ -164,7 +164,8 @@ impl Member {
         match operation {
             Operation::Append => {
                 self.hard_state.term += 1;
-                self.hard_state.vote = 1;
+                // For another one in each term, so that an old one is not taken for it.
+                self.hard_state.vote = 1 + self.hard_state.term % 2;
                 let requests = vec![self.put(0, VALUE_BYTES), self.put(1, VALUE_BYTES)];
                 self.append(requests, ledger, promised)
             }
@@ -258,6 +259,7 @@ impl Member {
         self.write(batch)?;
         self.promise.last = self.last;
         self.promise.term = self.hard_state.term;
+        self.promise.vote = self.hard_state.vote;
         promised(self.promise.clone());
         self.written()
     }

@@ -137,7 +137,7 @@ fn a_commit_index_that_waits_and_is_written_last_is_found() {
         panic!("{:?}", report.failures);
     };
     assert_eq!(failure.state.workload.pace, Pace::Busy);
-    let forgotten = failure.reason.contains("a term is forgotten");
+    let forgotten = failure.reason.contains("a vote is forgotten");
     assert!(forgotten, "{}", failure.reason);
     let state = SavedState::from_json(&failure.to_json()).unwrap();
     assert_eq!(replay(&state), Ok(Some(failure.reason.clone())));

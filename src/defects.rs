@@ -40,6 +40,9 @@ define! {
     NoDirectorySync = "no-directory-sync",
     /// A failed sync of the log is tried again, and believed when it then succeeds.
     RetryFailedSync = "retry-failed-sync",
+    /// A commit index that waited for the log's next group is written behind it, with its old term
+    /// and vote.
+    PutOffLast = "put-off-last",
     /// A deposed leader's finding that a lease has expired counts for its successor (#15247).
     StaleExpiry = "stale-expiry",
     /// Whoever waited for a lock gets it, whether or not his lease still lives (#11408).

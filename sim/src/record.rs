@@ -12,7 +12,6 @@
 
 mod crew;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,7 +189,7 @@ async fn written(
         let mut known = KnownOrder {
             compacted: 0,
             revision: upto - rebase.revisions,
-            records: BTreeMap::new(),
+            ..KnownOrder::default()
         };
         let first = create(pb::WatchCreateRequest {
             key: rebase.prefix.clone(),

@@ -325,6 +325,7 @@ fn known(records: &[(i64, &[Record])]) -> KnownOrder {
             .iter()
             .map(|(at, all)| (*at, all.to_vec()))
             .collect(),
+        ..KnownOrder::default()
     }
 }
 

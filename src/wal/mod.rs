@@ -119,6 +119,7 @@ mod format;
 mod log;
 mod open;
 mod policy;
+mod put_off;
 mod reader;
 mod recovery;
 mod segment;
@@ -136,6 +137,7 @@ pub use error::Error;
 pub use format::PAYLOAD_BYTES_MAX;
 pub use log::{Log, LogStats, SyncPoint};
 pub use policy::{LossWindow, SyncPolicy, parse_duration, show_duration};
+pub use put_off::PutOff;
 pub use recovery::read;
 pub use writer::{Ack, Writer, WriterMetrics};
 

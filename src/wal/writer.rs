@@ -24,7 +24,7 @@ use prometheus::Histogram;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
 
 use super::log::{Log, SyncPoint};
-use super::{Batch, Error, HardState, SyncPolicy};
+use super::{Batch, Error, PutOff, SyncPolicy};
 use crate::defect;
 use crate::host::{BoxFuture, Host, HostExt, Moment};
 
@@ -103,7 +103,7 @@ impl Writer {
             looking: false,
             sync_pending: false,
             last_sync: None,
-            unwritten: None,
+            unwritten: PutOff::default(),
             quiet: None,
             queued_bytes: queued_bytes.clone(),
             metrics: metrics.clone(),
@@ -241,7 +241,7 @@ struct Task {
     /// When the last background sync began.
     last_sync: Option<Moment>,
     /// A commit index that was acknowledged and waits for the next group.
-    unwritten: Option<HardState>,
+    unwritten: PutOff,
     /// Runs while something waits for the next group.
     quiet: Option<BoxFuture<()>>,
     queued_bytes: Arc<AtomicU64>,
@@ -267,9 +267,9 @@ impl Task {
                 return;
             }
         }
-        let unwritten = self.take_unwritten();
+        let unwritten = self.with_unwritten(Vec::new());
         let last = self.with_log(move |log| {
-            log.append_group(unwritten.as_slice())?;
+            log.append_group(&unwritten)?;
             // Under `none` this does nothing.
             log.sync()
         });
@@ -347,7 +347,7 @@ impl Task {
             self.sync_in_background(interval, sync_due)?;
         }
         let log = self.log.as_ref().ok_or(Error::Stopped)?;
-        if self.quiet.is_none() && (self.unwritten.is_some() || log.can_mark_synced()) {
+        if self.quiet.is_none() && (!self.unwritten.is_empty() || log.can_mark_synced()) {
             self.quiet = Some(self.host.sleep(QUIET));
         }
         Ok(())
@@ -358,23 +358,20 @@ impl Task {
         let ticket = group.appends.last().map(|append| append.ticket);
         for append in group.appends {
             self.queued_bytes.fetch_sub(append.bytes, Ordering::Relaxed);
-            self.unwritten = append.batch.hard_state.or(self.unwritten.take());
+            self.unwritten.put_off(&append.batch);
         }
         self.acknowledge(ticket);
     }
 
-    fn take_unwritten(&mut self) -> Option<Batch> {
-        self.unwritten.take().map(|hard_state| Batch {
-            hard_state: Some(hard_state),
-            ..Batch::default()
-        })
+    fn with_unwritten(&mut self, group: Vec<Batch>) -> Vec<Batch> {
+        self.unwritten.with_group(group, &self.host.defects())
     }
 
     /// No group has come that could have taken along what waits for one.
     async fn write_what_waits(&mut self) -> Result<(), Error> {
-        let unwritten = self.take_unwritten();
+        let unwritten = self.with_unwritten(Vec::new());
         self.with_log(move |log| {
-            log.append_group(unwritten.as_slice())?;
+            log.append_group(&unwritten)?;
             log.mark_synced()
         })
         .await
@@ -395,7 +392,7 @@ impl Task {
         let bytes: u64 = group.appends.iter().map(|append| append.bytes).sum();
         let count = group.appends.len() as u64;
         let appends = group.appends.into_iter().map(|append| append.batch);
-        let batches: Vec<Batch> = self.take_unwritten().into_iter().chain(appends).collect();
+        let batches = self.with_unwritten(appends.collect());
         let sync_at_once = sync && early.is_none();
         let (host, seconds) = (self.host.clone(), self.sync_seconds.clone());
         self.with_log(move |log| {

@@ -460,6 +460,7 @@ fn known_until(known: &KnownOrder, revision: i64) -> KnownOrder {
             .range(..=revision)
             .map(|(r, records)| (*r, records.clone()))
             .collect(),
+        whole: known.whole.range(..=revision).copied().collect(),
     }
 }
 

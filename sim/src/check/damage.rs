@@ -53,6 +53,12 @@ pub struct Patient {
     pub ends: Vec<End>,
     /// Whether it runs in the end.
     pub is_up: bool,
+    /// Whether an operator replaces members that refuse.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_tended: bool,
+    /// Whether what runs in the end took its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_replaced: bool,
 }
 
 /// What became of the members with faulty disks.
@@ -64,8 +70,10 @@ pub struct Told {
     pub damaged: usize,
     /// Of those, the members that run and hold what the others hold.
     pub recovered: usize,
-    /// Of those, the members that refused.
+    /// Of those, the members that refused, and that nobody replaced.
     pub refused: usize,
+    /// Of those that run, the members that were replaced.
+    pub replaced: usize,
 }
 
 impl fmt::Display for Told {
@@ -75,12 +83,20 @@ impl fmt::Display for Told {
             damaged,
             recovered,
             refused,
+            replaced,
         } = self;
         write!(
             f,
             "{stopped} members stopped of an error of their disk and came back; {damaged} damaged: \
              {recovered} run and agree, {refused} refused"
-        )
+        )?;
+        match replaced {
+            0 => Ok(()),
+            _ => write!(
+                f,
+                "; {replaced} of those that run took the place of one that refused"
+            ),
+        }
     }
 }
 
@@ -121,6 +137,7 @@ pub fn check(patients: &[Patient], states: &[MemberState], advice: &str) -> Verd
                 .into();
         }
         told.recovered += 1;
+        told.replaced += usize::from(patient.is_replaced);
     }
     Verdict::Ok(told)
 }
@@ -159,6 +176,11 @@ fn wrong_end(patient: &Patient, advice: &str) -> Option<String> {
         }
     }
     let refused = patient.ends.last().map(|end| end.blamed) == Some(Blamed::Data);
+    if !patient.is_up && refused && patient.is_tended {
+        return Some(format!(
+            "member {member} refused its data and has not been replaced in time"
+        ));
+    }
     (!patient.is_up && !refused)
         .then(|| format!("member {member} is down, and nothing is wrong with its disk any more"))
 }
@@ -203,6 +225,8 @@ mod tests {
             damage: damaged.then_some(damage).into_iter().collect(),
             ends,
             is_up,
+            is_tended: false,
+            is_replaced: false,
         }
     }
 
@@ -224,6 +248,23 @@ mod tests {
         let words = "data/member/snap/db is damaged: replace it";
         let refused = told(patient(vec![end(11, Blamed::Data, words)], true, false));
         assert_eq!(refused.ok().unwrap().refused, 1);
+    }
+
+    #[test]
+    fn one_that_refused_is_replaced_where_there_is_an_operator() {
+        let words = "data/member/snap/db is damaged: replace it";
+        let tended = |is_up| Patient {
+            is_tended: true,
+            is_replaced: is_up,
+            ..patient(vec![end(11, Blamed::Data, words)], true, is_up)
+        };
+        let report = told(tended(true)).ok().unwrap();
+        assert_eq!(
+            (report.recovered, report.replaced, report.refused),
+            (1, 1, 0)
+        );
+        assert!(report.to_string().contains("1 of those that run"));
+        assert!(violation(tended(false)).contains("not been replaced"));
     }
 
     #[test]

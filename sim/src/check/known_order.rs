@@ -4,7 +4,7 @@
 //! It is evidence only. No judge passes a history because of it; it saves the search for which
 //! operation of unknown outcome wrote what, and it shows what was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,10 @@ pub struct KnownOrder {
     /// The changes at each revision. Above [`KnownOrder::compacted`] a revision holds all of its
     /// changes; at or below, those that were still there.
     pub records: BTreeMap<i64, Vec<Record>>,
+    /// Revisions at or below [`KnownOrder::compacted`] that hold all of their changes all the same:
+    /// they were written down before they were compacted.
+    #[serde(default)]
+    pub whole: BTreeSet<i64>,
 }
 
 /// One change of one key.
@@ -68,7 +72,13 @@ impl KnownOrder {
             records: records
                 .map(|(revision, changes)| (*revision, changes.iter().map(record).collect()))
                 .collect(),
+            whole: BTreeSet::new(),
         })
+    }
+
+    /// Whether all changes of `revision` are known.
+    pub fn is_whole(&self, revision: i64) -> bool {
+        revision > self.compacted || self.whole.contains(&revision)
     }
 
     /// What is known of `revision`.
@@ -76,7 +86,7 @@ impl KnownOrder {
         let records = self.records.get(&revision).map_or(&[][..], Vec::as_slice);
         if revision > self.revision {
             Known::Absent
-        } else if revision <= self.compacted {
+        } else if !self.is_whole(revision) {
             Known::Some(records)
         } else {
             Known::All(records)

@@ -8,7 +8,9 @@ use clap::Args;
 
 use super::args::parse_jobs;
 use super::{CliError, Environment, Streams};
-use crate::enumerate::{self, Counts, Failure, OPERATIONS_MAX, Operation, Options, SavedState};
+use crate::enumerate::{
+    self, Counts, Failure, OPERATIONS_MAX, Operation, Options, Pace, SavedState,
+};
 use crate::report::Verdict;
 use crate::report::style::{Tone, counted};
 use crate::scenario::read_text;
@@ -25,6 +27,10 @@ pub struct EnumerateArgs {
     /// The operations workloads are made of [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<Operation>,
+    /// Whether the log finds the time to write by itself what can wait for its next group (quiet),
+    /// or not (busy) [default: both, where it makes a difference]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pace: Vec<Pace>,
     /// The bound: the most outcomes of a power loss tried at one point
     #[arg(long, value_name = "N", default_value = "64", value_parser = parse_outcomes)]
     outcomes: usize,
@@ -48,7 +54,7 @@ pub struct EnumerateArgs {
     #[arg(long, value_name = "DIR")]
     out: Option<String>,
     /// Go back to the state saved in FILE, and to nothing else
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["operations", "only", "outcomes", "sector", "seed", "fail_fast"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["operations", "only", "pace", "outcomes", "sector", "seed", "fail_fast"])]
     replay: Option<String>,
 }
 
@@ -81,6 +87,11 @@ pub fn enumerate(
         options.of = args.only.clone();
         options.of.sort();
         options.of.dedup();
+    }
+    if !args.pace.is_empty() {
+        options.paces = args.pace.clone();
+        options.paces.sort();
+        options.paces.dedup();
     }
     options.sector = args.sector;
     options.seed = args.seed;
@@ -119,14 +130,16 @@ pub fn enumerate(
 fn describe(failure: &Failure) -> String {
     let state = &failure.state;
     let mut operations = vec!["boot".to_owned()];
-    operations.extend(state.operations.iter().map(ToString::to_string));
+    let workload = &state.workload;
+    operations.extend(workload.operations.iter().map(ToString::to_string));
     let death = match state.death {
         enumerate::Death::Process => "the process dies",
         enumerate::Death::Power(_) => "power is lost",
     };
     let mut text = format!(
-        "{}: {death} after disk operation {}",
+        "{} ({}): {death} after disk operation {}",
         operations.join(", "),
+        workload.pace,
         state.point
     );
     if let Some(fail_at) = state.fail_at {
@@ -141,9 +154,10 @@ fn summary(counts: &Counts, args: &EnumerateArgs, environment: &Environment) -> 
         Tone::Name,
         "Workloads",
         &format!(
-            "{} of up to {}",
+            "{} of up to {}, {} of them at a busy pace",
             counts.workloads,
-            counted(args.operations as u64, "operation")
+            counted(args.operations as u64, "operation"),
+            counts.busy
         ),
     );
     let points = format!(

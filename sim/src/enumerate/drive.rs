@@ -1,8 +1,6 @@
 //! A member's storage, driven by hand through the steps that the server's tasks take in this order.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use prost::Message;
@@ -17,6 +15,7 @@ use vetcd::server::{Members, Published};
 use vetcd::{snapshot, wal};
 
 use super::expect::{Ledger, Promise};
+use super::workload::{Operation, Pace, Workload};
 use crate::world::disk::{Bench, Image};
 
 /// Small, so that two entries fill a segment.
@@ -27,69 +26,6 @@ const IDENTITY: Identity = Identity {
     cluster_id: 0xc1,
     member_id: 1,
 };
-
-/// A step of a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
-    /// Two puts in a new term are appended to the log and synced.
-    Append,
-    /// Puts that fill the log's segment are appended and synced, so that the next is begun.
-    Cut,
-    /// What is in the log is applied and committed to the backend.
-    Commit,
-    /// The log is marked as far as the backend holds it, and its spent segments are removed.
-    Snapshot,
-    /// A compaction of the store is logged and applied.
-    Compact,
-    /// A snapshot ahead of the log is received and installed.
-    Install,
-    /// The backend is committed and its file built anew.
-    Defragment,
-}
-
-impl Operation {
-    /// All of them.
-    pub const ALL: [Operation; 7] = [
-        Operation::Append,
-        Operation::Cut,
-        Operation::Commit,
-        Operation::Snapshot,
-        Operation::Compact,
-        Operation::Install,
-        Operation::Defragment,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Operation::Append => "append",
-            Operation::Cut => "cut",
-            Operation::Commit => "commit",
-            Operation::Snapshot => "snapshot",
-            Operation::Compact => "compact",
-            Operation::Install => "install",
-            Operation::Defragment => "defragment",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Operation {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Operation, String> {
-        let found = Operation::ALL.into_iter().find(|op| op.name() == text);
-        found.ok_or_else(|| {
-            let known = Operation::ALL.map(Operation::name).join(", ");
-            format!("unknown operation \"{text}\": known are {known}")
-        })
-    }
-}
 
 /// What was done to a disk, and what could be expected of it when.
 pub(super) struct Attempt {
@@ -141,13 +77,10 @@ pub(super) fn options(boot: u32) -> boot::Options {
     }
 }
 
-/// Starts a member on an empty disk and lets it do `operations`; the disk operation numbered
-/// `fail_at` fails.
-pub(super) fn drive(
-    operations: &[Operation],
-    fail_at: Option<usize>,
-    defects: &Defects,
-) -> Attempt {
+/// Starts a member on an empty disk and lets it do `workload`; the disk operation numbered `fail_at`
+/// fails.
+pub(super) fn drive(workload: &Workload, fail_at: Option<usize>, defects: &Defects) -> Attempt {
+    let Workload { operations, pace } = workload;
     let bench = Bench::new(fail_at);
     let mut ledger = Ledger::default();
     let mut promises = vec![(0, Promise::default())];
@@ -156,7 +89,7 @@ pub(super) fn drive(
         ledger.genesis(&options(1), IDENTITY);
         let disk = bench.disk();
         let booted = boot(&disk, &options(1)).map_err(|error| error.to_string())?;
-        let mut member = Member::new(disk, booted, defects.clone())?;
+        let mut member = Member::new(disk, booted, *pace, defects.clone())?;
         for (number, operation) in operations.iter().enumerate() {
             if number + 1 == operations.len() {
                 last_begins = bench.count();
@@ -187,6 +120,10 @@ struct Member {
     backend: Option<Backend>,
     current: Published,
     hard_state: wal::HardState,
+    pace: Pace,
+    /// Waits for the log's next group.
+    put_off: wal::PutOff,
+    defects: Defects,
     /// In the log and not yet applied.
     waiting: Vec<Entry>,
     /// The last entry in the log, or the mark.
@@ -197,10 +134,15 @@ struct Member {
 }
 
 impl Member {
-    fn new(disk: Arc<dyn Disk>, booted: Booted, defects: Defects) -> Result<Member, String> {
+    fn new(
+        disk: Arc<dyn Disk>,
+        booted: Booted,
+        pace: Pace,
+        defects: Defects,
+    ) -> Result<Member, String> {
         let (backend, state) = booted.store.read().map_err(|error| error.to_string())?;
         let mut log = booted.restored.log;
-        log.choose_defects(defects);
+        log.choose_defects(defects.clone());
         Ok(Member {
             disk,
             options: options(1),
@@ -210,6 +152,9 @@ impl Member {
             marked: booted.restored.compacted.0,
             current: booted.standing.with(state),
             hard_state: booted.restored.hard_state,
+            pace,
+            put_off: wal::PutOff::default(),
+            defects,
             waiting: Vec::new(),
             promise: Promise::default(),
             _lock: booted.lock,
@@ -225,7 +170,8 @@ impl Member {
         match operation {
             Operation::Append => {
                 self.hard_state.term += 1;
-                self.hard_state.vote = 1;
+                // For another one in each term, so that an old one is not taken for it.
+                self.hard_state.vote = 1 + self.hard_state.term % 2;
                 let requests = vec![self.put(0, VALUE_BYTES), self.put(1, VALUE_BYTES)];
                 self.append(requests, ledger, promised)
             }
@@ -262,14 +208,38 @@ impl Member {
         })
     }
 
-    /// As the log's writer does: write, sync, acknowledge, say so in the log.
+    /// As the log's writer does with a group: write what waited and the group, sync.
+    fn write(&mut self, batch: wal::Batch) -> Result<(), String> {
+        let group = self.put_off.with_group(vec![batch], &self.defects);
+        let written = self.log.append_group(&group);
+        let synced = written.and_then(|()| self.log.sync());
+        synced.map_err(|error| error.to_string())
+    }
+
+    /// As the log's writer does once raft knows that a group is committed: the commit index, and the
+    /// claim that the group is durable, wait for the next group, unless none comes.
+    fn written(&mut self) -> Result<(), String> {
+        self.hard_state.commit = self.last;
+        self.put_off.put_off(&wal::Batch {
+            hard_state: Some(self.hard_state),
+            ..wal::Batch::default()
+        });
+        if self.pace == Pace::Busy {
+            return Ok(());
+        }
+        let waited = self.put_off.with_group(Vec::new(), &self.defects);
+        let written = self.log.append_group(&waited);
+        let marked = written.and_then(|()| self.log.mark_synced());
+        marked.map_err(|error| error.to_string())
+    }
+
+    /// New entries: written, synced, acknowledged.
     fn append(
         &mut self,
         requests: Vec<Request>,
         ledger: &mut Ledger,
         promised: &mut dyn FnMut(Promise),
     ) -> Result<(), String> {
-        self.hard_state.commit = self.last;
         let mut batch = wal::Batch {
             hard_state: Some(self.hard_state),
             must_sync: true,
@@ -291,14 +261,13 @@ impl Member {
             });
         }
         ledger.entries(&batch.entries);
-        let failed = |error: wal::Error| error.to_string();
-        self.log.append(&batch).map_err(failed)?;
-        self.log.sync().map_err(failed)?;
-        self.waiting.extend(batch.entries);
+        self.waiting.extend(batch.entries.iter().cloned());
+        self.write(batch)?;
         self.promise.last = self.last;
         self.promise.term = self.hard_state.term;
+        self.promise.vote = self.hard_state.vote;
         promised(self.promise.clone());
-        self.log.mark_synced().map_err(failed)
+        self.written()
     }
 
     fn apply(&mut self, ledger: &mut Ledger) -> Result<(), String> {
@@ -347,22 +316,19 @@ impl Member {
         if index <= self.marked || !self.waiting.is_empty() {
             return Ok(());
         }
-        let failed = |error: wal::Error| error.to_string();
         let mark = wal::SnapshotMark {
             index,
             term: self.current.term,
             conf_state: self.current.conf_state.clone(),
         };
-        let batch = wal::Batch {
+        self.write(wal::Batch {
             snapshot: Some(mark),
             ..Default::default()
-        };
-        self.log.append(&batch).map_err(failed)?;
-        self.log.sync().map_err(failed)?;
-        self.log.release(index).map_err(failed)?;
-        self.log.mark_synced().map_err(failed)?;
+        })?;
+        let released = self.log.release(index);
+        released.map_err(|error| error.to_string())?;
         self.marked = index;
-        Ok(())
+        self.written()
     }
 
     /// As when a leader sends its store: a file, a mark, and then the backend.
@@ -390,22 +356,20 @@ impl Member {
         let meta = received.meta(IDENTITY);
         let file = snapshot::write_file(&*self.disk, &directory, &received.state, &meta)
             .map_err(|error| error.to_string())?;
-        let failed = |error: wal::Error| error.to_string();
         let mark = wal::SnapshotMark {
             index,
             term,
             conf_state: received.conf_state.clone(),
         };
-        let batch = wal::Batch {
+        self.write(wal::Batch {
             snapshot: Some(mark),
             must_sync: true,
             ..Default::default()
-        };
-        self.log.append(&batch).map_err(failed)?;
-        self.log.sync().map_err(failed)?;
+        })?;
+        (self.last, self.marked) = (index, index);
         self.promise.last = index;
         promised(self.promise.clone());
-        self.log.mark_synced().map_err(failed)?;
+        self.written()?;
 
         self.backend = None;
         let target = self.options.backend_path();
@@ -416,8 +380,6 @@ impl Member {
         self.backend = Some(backend);
         self.current = received;
         self.waiting.clear();
-        (self.last, self.marked) = (index, index);
-        self.hard_state.commit = index;
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Promise {
     pub last: u64,
     /// The term that is durable.
     pub term: u64,
+    /// The vote in that term.
+    pub vote: u64,
     /// The number of the commit to the backend that is durable, see [`Ledger::committing`].
     pub commit: usize,
 }
@@ -88,6 +90,12 @@ impl Ledger {
                 promise.term, found.term
             ));
         }
+        if found.term == promise.term && found.vote != promise.vote {
+            return Err(format!(
+                "a vote is forgotten: in term {} it was for {}, and one for {} is recovered",
+                promise.term, promise.vote, found.vote
+            ));
+        }
         let known = self.installs.get(&mark) == Some(&mark_term)
             || self.entries.get(&mark).is_some_and(|e| e.term == mark_term);
         if !known {
@@ -128,6 +136,7 @@ pub(super) struct Found {
     entries: Vec<Entry>,
     last: u64,
     term: u64,
+    vote: u64,
     backend: (u64, u64),
     /// Hash and revision after all entries are applied.
     store: (u32, i64),
@@ -149,6 +158,7 @@ impl Found {
             last: last.unwrap_or(restored.compacted.0),
             entries: restored.entries,
             term: restored.hard_state.term,
+            vote: restored.hard_state.vote,
             backend,
             store: store(&published),
         })
@@ -159,6 +169,7 @@ impl Found {
         Promise {
             last: self.last,
             term: self.term,
+            vote: self.vote,
             ..before.clone()
         }
     }

@@ -19,6 +19,11 @@
 //! acknowledged is there, nothing is there that was never written, and it is a state the member was
 //! in. A start that is refused is a failure as well: nothing here damages what was synced.
 //!
+//! Each workload is gone through at two paces. At a quiet one the log's writer finds the time, after
+//! each operation, to write by themselves what can wait for its next group: the commit index, and the
+//! claim that all before is durable. At a busy one the next operation's group takes them along.
+//! Where nothing waits when the last operation begins, the two are the same, and one is gone through.
+//!
 //! Workloads that begin alike share their beginnings: only the points of a workload's last operation
 //! are looked at, those of its beginning belong to the shorter workload.
 //!
@@ -31,6 +36,7 @@ mod saved;
 mod states;
 #[cfg(test)]
 mod tests;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -39,9 +45,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use vetcd::defects::Defects;
 
-pub use self::drive::Operation;
 pub use self::saved::{Death, SavedState, replay};
 pub use self::states::{Counts, Failure};
+pub use self::workload::{Operation, Pace, Workload};
 use crate::world::lock;
 
 /// The most operations of a workload.
@@ -54,6 +60,8 @@ pub struct Options {
     pub operations: usize,
     /// The operations workloads are made of.
     pub of: Vec<Operation>,
+    /// The paces at which they are gone through.
+    pub paces: Vec<Pace>,
     /// The most outcomes of a power loss tried at one point.
     pub outcomes: usize,
     /// The unit in which written bytes survive, in bytes.
@@ -74,6 +82,7 @@ impl Options {
         Options {
             operations,
             of: Operation::ALL.to_vec(),
+            paces: Pace::ALL.to_vec(),
             outcomes,
             sector: 512,
             defects: Vec::new(),
@@ -87,8 +96,8 @@ impl Options {
         Defects::by_name(self.defects.iter().map(String::as_str))
     }
 
-    /// Every workload, shorter ones first.
-    pub fn workloads(&self) -> Vec<Vec<Operation>> {
+    /// Every workload, shorter ones first, at every pace that makes a difference.
+    pub fn workloads(&self) -> Vec<Workload> {
         let mut all = vec![Vec::new()];
         let mut longest = all.clone();
         for _ in 0..self.operations {
@@ -102,7 +111,18 @@ impl Options {
             longest = extended.collect();
             all.extend(longest.iter().cloned());
         }
-        all
+        let paces = |operations: Vec<Operation>| {
+            let count = match Workload::depends_on_pace(&operations) {
+                true => self.paces.len(),
+                false => 1,
+            };
+            let at = move |pace: &Pace| Workload {
+                operations: operations.clone(),
+                pace: *pace,
+            };
+            self.paces.iter().take(count).map(at).collect::<Vec<_>>()
+        };
+        all.into_iter().flat_map(paces).collect()
     }
 }
 

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use super::drive::{Operation, drive};
+use super::drive::drive;
 use super::states::{power_death, process_death};
+use super::workload::{Operation, Workload};
 use vetcd::defects::Defects;
 
 const FORMAT: &str = "vetcd-sim enumerate state";
-const VERSION: u32 = 1;
+/// Since 2 with the pace.
+const VERSION: u32 = 2;
 /// A saved outcome is not longer than this; a real one has some hundred answers.
 const ANSWERS_MAX: usize = 1 << 20;
 
@@ -16,7 +18,7 @@ const ANSWERS_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedState {
     /// The workload.
-    pub operations: Vec<Operation>,
+    pub workload: Workload,
     /// The disk operation that fails, counted from 0.
     pub fail_at: Option<usize>,
     /// How many changing disk operations are done when the end comes.
@@ -45,6 +47,7 @@ struct File {
     format: String,
     version: u32,
     operations: Vec<String>,
+    pace: String,
     fail_at: Option<usize>,
     point: usize,
     sector: u32,
@@ -63,10 +66,12 @@ impl Failure {
             Death::Process => None,
             Death::Power(given) => Some(given.iter().map(|s| if *s { '1' } else { '0' }).collect()),
         };
+        let operations = state.workload.operations.iter();
         let file = File {
             format: FORMAT.into(),
             version: VERSION,
-            operations: state.operations.iter().map(ToString::to_string).collect(),
+            operations: operations.map(ToString::to_string).collect(),
+            pace: state.workload.pace.to_string(),
             fail_at: state.fail_at,
             point: state.point,
             sector: state.sector,
@@ -83,9 +88,10 @@ impl Failure {
     pub fn file_name(&self) -> String {
         let state = &self.state;
         let mut name = String::from("enumerate");
-        for operation in &state.operations {
+        for operation in &state.workload.operations {
             name += &format!("-{operation}");
         }
+        name += &format!("-{}", state.workload.pace);
         if let Some(fail_at) = state.fail_at {
             name += &format!("-fail{fail_at}");
         }
@@ -130,7 +136,10 @@ impl SavedState {
             return Err(format!("a workload has at most {most} operations"));
         }
         Ok(SavedState {
-            operations,
+            workload: Workload {
+                operations,
+                pace: file.pace.parse()?,
+            },
             fail_at: file.fail_at,
             point: file.point,
             sector: file.sector,
@@ -147,7 +156,7 @@ impl SavedState {
 /// shorter.
 pub fn replay(state: &SavedState) -> Result<Option<String>, String> {
     let defects = Defects::by_name(state.defects.iter().map(String::as_str))?;
-    let attempt = drive(&state.operations, state.fail_at, &defects);
+    let attempt = drive(&state.workload, state.fail_at, &defects);
     let image = attempt.images.get(state.point).ok_or_else(|| {
         let last = attempt.images.len() - 1;
         format!("the workload has become shorter: its last point is {last}")

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use vetcd::defects::Defects;
 use vetcd::server::boot::boot;
 
-use super::drive::{Attempt, Operation, drive, options};
+use super::drive::{Attempt, drive, options};
 use super::expect::{Found, refused};
 use super::saved::{Death, SavedState};
+use super::workload::{Pace, Workload};
 use super::{Options, expect::Promise};
 use crate::rng::Stream;
 use crate::world::disk::{Bench, Image, Script};
@@ -18,6 +19,8 @@ use crate::world::disk::{Bench, Image, Script};
 pub struct Counts {
     /// Workloads.
     pub workloads: u64,
+    /// Of those, how many were at a busy pace.
+    pub busy: u64,
     /// Points: moments between two disk operations.
     pub points: u64,
     /// Disk operations that were made to fail.
@@ -38,6 +41,7 @@ impl Default for Counts {
     fn default() -> Counts {
         Counts {
             workloads: 0,
+            busy: 0,
             points: 0,
             failed: 0,
             crashes: 0,
@@ -53,6 +57,7 @@ impl Counts {
     /// Adds what another workload counted.
     pub fn add(&mut self, other: &Counts) {
         self.workloads += other.workloads;
+        self.busy += other.busy;
         self.points += other.points;
         self.failed += other.failed;
         self.crashes += other.crashes;
@@ -74,15 +79,16 @@ pub struct Failure {
 
 /// Goes through one workload, up to its first failure.
 pub(super) fn workload(
-    operations: &[Operation],
+    workload: &Workload,
     options: &Options,
     defects: &Defects,
 ) -> (Counts, Option<Failure>) {
     let mut search = Search {
-        operations,
+        workload,
         options,
         counts: Counts {
             workloads: 1,
+            busy: u64::from(workload.pace == Pace::Busy),
             ..Counts::default()
         },
         started: BTreeMap::new(),
@@ -95,7 +101,7 @@ pub(super) fn workload(
 type Judged = Result<(), Box<Failure>>;
 
 struct Search<'a> {
-    operations: &'a [Operation],
+    workload: &'a Workload,
     options: &'a Options,
     counts: Counts,
     /// What was found on each different disk.
@@ -104,19 +110,19 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn run(&mut self, defects: &Defects) -> Judged {
-        let attempt = drive(self.operations, None, defects);
+        let attempt = drive(self.workload, None, defects);
         if let Some(reason) = &attempt.stopped {
             let reason = format!("the member stopped, and nothing was wrong: {reason}");
             let end = attempt.images.len() - 1;
             return Err(self.failure(None, end, Death::Process, reason));
         }
         // The first point of the last operation is the last of the workload without it.
-        let begins = attempt.last_begins + usize::from(!self.operations.is_empty());
+        let begins = attempt.last_begins + usize::from(!self.workload.operations.is_empty());
         for point in begins..attempt.images.len() {
             self.point(&attempt, None, point)?;
         }
         for fail_at in attempt.last_begins..attempt.images.len() - 1 {
-            let failing = drive(self.operations, Some(fail_at), defects);
+            let failing = drive(self.workload, Some(fail_at), defects);
             if !failing.has_failed {
                 continue;
             }
@@ -180,7 +186,7 @@ impl Search<'_> {
                 seen.insert(script.given().to_vec());
             }
         }
-        let name = format!("enumerate/{:?}/{fail_at:?}/{point}", self.operations);
+        let name = format!("enumerate/{:?}/{fail_at:?}/{point}", self.workload);
         let mut draws = Stream::new(self.options.seed, &name);
         let flipped = (0..flips).flat_map(|at| [true, false].map(|all| (all, at)));
         let mut flipped: Vec<(bool, usize)> = flipped.collect();
@@ -232,7 +238,7 @@ impl Search<'_> {
         reason: String,
     ) -> Box<Failure> {
         let state = SavedState {
-            operations: self.operations.to_vec(),
+            workload: self.workload.clone(),
             fail_at,
             point,
             sector: self.options.sector,

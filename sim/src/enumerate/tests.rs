@@ -22,7 +22,17 @@ fn all_workloads_of_one_operation_recover() {
 
 #[test]
 fn workloads_are_all_sequences_and_a_name_is_read_back() {
-    assert_eq!(Options::new(2, 2).workloads().len(), 1 + 7 + 49);
+    let all = Options::new(2, 2).workloads();
+    let busy = all.iter().filter(|w| w.pace == Pace::Busy).count();
+    // Where the first of two writes to the log, something waits when the second begins.
+    assert_eq!((all.len() - busy, busy), (1 + 7 + 49, 4 * 7));
+    for pace in Pace::ALL {
+        assert_eq!(pace.name().parse(), Ok(pace));
+        let mut one = Options::new(2, 2);
+        one.paces = vec![pace];
+        assert_eq!(one.workloads().len(), 1 + 7 + 49);
+    }
+    assert!("slow".parse::<Pace>().unwrap_err().contains("quiet, busy"));
     for operation in Operation::ALL {
         assert_eq!(operation.name().parse(), Ok(operation));
     }
@@ -33,7 +43,10 @@ fn workloads_are_all_sequences_and_a_name_is_read_back() {
 #[test]
 fn a_saved_state_is_read_back_and_gone_back_to() {
     let state = SavedState {
-        operations: vec![Operation::Append, Operation::Commit],
+        workload: Workload {
+            operations: vec![Operation::Append, Operation::Commit],
+            pace: Pace::Busy,
+        },
         fail_at: None,
         point: 40,
         sector: 512,
@@ -44,7 +57,10 @@ fn a_saved_state_is_read_back_and_gone_back_to() {
         state: state.clone(),
         reason: "for the test".into(),
     };
-    assert_eq!(failure.file_name(), "enumerate-append-commit-at40.json");
+    assert_eq!(
+        failure.file_name(),
+        "enumerate-append-commit-busy-at40.json"
+    );
     let text = failure.to_json();
     assert_eq!(SavedState::from_json(&text), Ok(state.clone()));
     assert_eq!(replay(&state), Ok(None));
@@ -53,10 +69,10 @@ fn a_saved_state_is_read_back_and_gone_back_to() {
         ..state
     };
     assert!(replay(&beyond).unwrap_err().contains("has become shorter"));
-    let newer = text.replace("\"version\": 1", "\"version\": 2");
+    let newer = text.replace("\"version\": 2", "\"version\": 3");
     let error = SavedState::from_json(&newer).unwrap_err();
     assert!(
-        error.contains("of version 2, and this build reads"),
+        error.contains("of version 3, and this build reads"),
         "{error}"
     );
     assert!(SavedState::from_json("{}").is_err());
@@ -107,4 +123,22 @@ fn a_directory_that_is_not_synced_is_found() {
 #[test]
 fn a_sync_that_is_tried_again_is_found() {
     finds("retry-failed-sync", Operation::Append);
+}
+
+/// In the busy workload alone: at a quiet pace nothing waits when the next group comes.
+#[cfg(feature = "defects")]
+#[test]
+fn a_commit_index_that_waits_and_is_written_last_is_found() {
+    let mut options = Options::new(2, 16);
+    options.of = vec![Operation::Append];
+    options.defects.push("put-off-last".into());
+    let report = find(&options);
+    let [failure] = &report.failures[..] else {
+        panic!("{:?}", report.failures);
+    };
+    assert_eq!(failure.state.workload.pace, Pace::Busy);
+    let forgotten = failure.reason.contains("a vote is forgotten");
+    assert!(forgotten, "{}", failure.reason);
+    let state = SavedState::from_json(&failure.to_json()).unwrap();
+    assert_eq!(replay(&state), Ok(Some(failure.reason.clone())));
 }

@@ -66,7 +66,15 @@ struct Store {
 #[serde(deny_unknown_fields)]
 struct Written {
     revision: i64,
+    /// All of its changes, although it was compacted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    whole: bool,
     changes: Vec<Record>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Why a history could not be read or written.
@@ -156,8 +164,12 @@ impl History {
                     },
                 )?;
                 for (revision, changes) in &known.records {
-                    let (revision, changes) = (*revision, changes.clone());
-                    out.named("written", &Written { revision, changes })?;
+                    let written = Written {
+                        revision: *revision,
+                        whole: known.whole.contains(revision),
+                        changes: changes.clone(),
+                    };
+                    out.named("written", &written)?;
                 }
             }
         }
@@ -277,13 +289,16 @@ impl Reader {
                 let known = self.known_order();
                 (known.compacted, known.revision) = (compacted, revision);
             }
-            Line::Written(Written { revision, changes }) => {
-                if self
-                    .known_order()
-                    .records
-                    .insert(revision, changes)
-                    .is_some()
-                {
+            Line::Written(Written {
+                revision,
+                whole,
+                changes,
+            }) => {
+                let known = self.known_order();
+                if whole {
+                    known.whole.insert(revision);
+                }
+                if known.records.insert(revision, changes).is_some() {
                     return Err(format!("revision {revision} for the second time"));
                 }
             }

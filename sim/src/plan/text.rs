@@ -169,6 +169,10 @@ fn write_workload(out: &mut Lines, planned: &PlannedWorkload) {
             out.key("spares", membership.spares);
             out.key("timeout", quote(format_duration(membership.timeout)));
         }
+        Workload::Replace(replace) => {
+            out.key("every", quote(format_duration(replace.every)));
+            out.key("timeout", quote(format_duration(replace.timeout)));
+        }
         Workload::Auth(auth) => {
             out.key("clients", auth.clients);
             out.key("rate", quote(auth.rate));

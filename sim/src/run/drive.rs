@@ -11,10 +11,10 @@ use vetcd::host::HostExt;
 
 use super::facts::{Facts, Panic, Recovery};
 use super::log;
+use crate::check::KnownOrder;
 use crate::check::convergence::MemberState;
 use crate::check::membership::View;
-use crate::check::{KnownOrder, Record};
-use crate::cluster::{Cluster, member_config, spares};
+use crate::cluster::{Cluster, member_config, records_from, spares};
 use crate::explore::RunOptions;
 use crate::fault::{Ending, Injector};
 use crate::history::{News, Operation, Outcome};
@@ -25,7 +25,7 @@ use crate::rng::{Latency, Stream};
 use crate::scenario::{Fault, Workload};
 use crate::workload::{
     AuthWorld, Recorder, auth_administrator, auth_user, candidate, compact, kv, lease, lock,
-    membership, observer, watch,
+    membership, observer, replace, watch,
 };
 use crate::world::{
     Cause, ClockConfig, DiskProfile, LinkConfig, NetworkConfig, NodeConfig, NodeId, World,
@@ -48,6 +48,12 @@ const OPERATE_EVERY: Duration = Duration::from_secs(1);
 fn has_disk_full(plan: &Plan) -> bool {
     let mut faults = plan.faults.iter();
     faults.any(|planned| matches!(planned.fault, Fault::DiskFull { .. }))
+}
+
+/// Whether somebody replaces members that refuse what their disk holds.
+fn replaces(plan: &Plan) -> bool {
+    let mut workloads = plan.workloads.iter();
+    workloads.any(|planned| matches!(planned.workload, Workload::Replace(_)))
 }
 
 /// Starts somebody who disarms alarms that there is no space, a second or so after he sees them: too
@@ -188,6 +194,7 @@ pub async fn drive(world: World, plan: Plan, options: RunOptions) -> Result<Fact
     facts.up = machines.filter(|n| cluster.server(*n).is_some()).collect();
     facts.ended = cluster.ended_by_themselves();
     facts.removals = cluster.removals();
+    facts.replaced = cluster.replaced();
     facts.panics = panics(&world);
     facts.syncs = cluster
         .machines()
@@ -255,7 +262,7 @@ fn start_clients(
             let node = world.add_node(&format!("c{}", number + 1), NodeConfig::default());
             let session = match &planned.workload {
                 // The operator's requests are no part of the history of keys and values.
-                Workload::Membership(_) => None,
+                Workload::Membership(_) | Workload::Replace(_) => None,
                 _ => {
                     sessions += 1;
                     Some(recorder.session(sessions - 1, cluster.endpoints()))
@@ -305,6 +312,9 @@ fn start_clients(
                     }
                     (Workload::Membership(workload), _) => {
                         Box::pin(membership(host, workload, server, machines, random, client))
+                    }
+                    (Workload::Replace(workload), _) => {
+                        Box::pin(replace(host, workload, server, machines, client))
                     }
                     (Workload::Auth(workload), Some(session)) if position == 0 => Box::pin(
                         auth_administrator(host, workload, auth_world, random, client, session),
@@ -447,7 +457,11 @@ async fn recover(
             }
         }
         cluster.supervise();
-        let all_up = cluster.able().iter().all(|n| cluster.server(*n).is_some());
+        let needed = match replaces(plan) {
+            true => cluster.original(),
+            false => cluster.able(),
+        };
+        let all_up = needed.iter().all(|n| cluster.server(*n).is_some());
         let all_served = recovery.served_ns.iter().all(Option::is_some);
         if recovery.leader_ns.is_some() && all_served && all_up {
             break;
@@ -541,24 +555,27 @@ fn audit(cluster: &Cluster, facts: &mut Facts) {
             furthest = Some((published.index, known_order(state)));
         }
     }
-    facts.known_order = furthest.map(|(_, order)| order);
+    facts.known_order = furthest.map(|(index, mut order)| {
+        let mut states = facts.members.iter();
+        let hash = states.find(|state| state.index == index).map(|s| s.hash);
+        let same = |state: &&MemberState| state.index == index && Some(state.hash) == hash;
+        let same: Vec<u32> = facts
+            .members
+            .iter()
+            .filter(same)
+            .map(|s| s.member)
+            .collect();
+        cluster.remember(&mut order, &same);
+        order
+    });
 }
 
 fn known_order(state: &vetcd::mvcc::State) -> KnownOrder {
-    let mut records: BTreeMap<i64, Vec<Record>> = BTreeMap::new();
-    for record in state.records_from(0) {
-        records
-            .entry(record.revision.main)
-            .or_default()
-            .push(Record {
-                key: record.kv.key.clone(),
-                value: (!record.tombstone).then(|| record.kv.value.clone()),
-            });
-    }
     KnownOrder {
         compacted: state.compact_revision().max(0),
         revision: state.revision(),
-        records,
+        records: records_from(state, 0),
+        ..KnownOrder::default()
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Facts {
     pub ended: Vec<Ended>,
     /// Members that were removed.
     pub removals: Vec<Removal>,
+    /// Members that took the place of one that refused what its disk held.
+    pub replaced: BTreeSet<u32>,
     /// Who the members are, by each one's account.
     pub views: Vec<View>,
     /// Panics.

@@ -200,6 +200,8 @@ pub enum Workload {
     Watch(WatchWorkload),
     /// Changes of the members.
     Membership(MembershipWorkload),
+    /// Replacements of members that refuse what their disk holds.
+    Replace(ReplaceWorkload),
     /// Users under changing permissions.
     Auth(AuthWorkload),
 }
@@ -215,6 +217,7 @@ impl Workload {
             Workload::Election(_) => "election",
             Workload::Watch(_) => "watch",
             Workload::Membership(_) => "membership",
+            Workload::Replace(_) => "replace",
             Workload::Auth(_) => "auth",
         }
     }
@@ -223,7 +226,7 @@ impl Workload {
     pub fn clients(&self) -> u32 {
         match self {
             Workload::Kv(workload) => workload.clients,
-            Workload::Compact(_) | Workload::Membership(_) => 1,
+            Workload::Compact(_) | Workload::Membership(_) | Workload::Replace(_) => 1,
             Workload::Lease(workload) => workload.clients,
             Workload::Lock(workload) => workload.clients,
             Workload::Election(workload) => workload.clients + workload.observers,
@@ -243,6 +246,7 @@ impl Workload {
             Workload::Election(workload) => workload.timeout,
             Workload::Watch(workload) => workload.timeout,
             Workload::Membership(workload) => workload.timeout,
+            Workload::Replace(workload) => workload.timeout,
             Workload::Auth(workload) => workload.timeout,
         }
     }
@@ -405,6 +409,15 @@ pub struct MembershipWorkload {
     pub every: Duration,
     /// Machines beyond the cluster's own.
     pub spares: u32,
+    /// When the operator gives up on a request.
+    pub timeout: Duration,
+}
+
+/// An operator who replaces members that refuse to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplaceWorkload {
+    /// Time between looks at the cluster.
+    pub every: Duration,
     /// When the operator gives up on a request.
     pub timeout: Duration,
 }

@@ -9,7 +9,7 @@ use super::source::{Node, Problem, Value};
 use super::{
     AuthWorkload, Cluster, CompactWorkload, Consistency, Disk, ElectionWorkload, Expect,
     KvWorkload, LeaseWorkload, LockWorkload, LostWrites, MembershipWorkload, Mix, Network,
-    PowerLoss, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
+    PowerLoss, ReplaceWorkload, ServerFlags, Time, Unsynced, WatchWorkload, Workload,
 };
 
 fn small(count: u64) -> u32 {
@@ -298,6 +298,16 @@ pub fn workload<'a>(
                 spares: small(fields.count("spares")?),
                 timeout,
             })
+        }
+        "replace" => {
+            let every = fields.duration("every")?;
+            if every.is_zero() {
+                return Err(Problem::at(
+                    fields.place_of("every"),
+                    "`every` must not be zero",
+                ));
+            }
+            Workload::Replace(ReplaceWorkload { every, timeout })
         }
         "auth" => {
             let change_every = fields.duration("change-every")?;

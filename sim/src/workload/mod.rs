@@ -14,6 +14,7 @@ mod lock;
 mod membership;
 mod rebase;
 mod recorder;
+mod replace;
 mod turn;
 mod watch;
 
@@ -27,4 +28,5 @@ pub use lock::lock;
 pub use membership::membership;
 pub use rebase::Rebase;
 pub use recorder::{Recorder, Session};
+pub use replace::replace;
 pub use watch::watch;

@@ -21,6 +21,7 @@ fn store(values: &[(&str, &str)]) -> KnownOrder {
         compacted: 0,
         revision: values.len() as i64 + 1,
         records: (2..).zip(values.iter().map(record)).collect(),
+        ..KnownOrder::default()
     }
 }
 

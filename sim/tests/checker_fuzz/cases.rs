@@ -190,6 +190,7 @@ impl CasePlan {
             compacted: 0,
             revision: store.revision(),
             records,
+            ..KnownOrder::default()
         };
         (
             History {

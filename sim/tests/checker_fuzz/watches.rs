@@ -89,6 +89,7 @@ impl WatchPlan {
             compacted: 0,
             revision: last,
             records: records.collect(),
+            ..KnownOrder::default()
         };
         let mut watch = self.watch(&store);
         for (kind, at, other, up) in &self.lies {

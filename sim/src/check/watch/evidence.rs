@@ -30,7 +30,7 @@ pub(super) struct Evidence {
 impl Evidence {
     pub(super) fn add_known(&mut self, known: &KnownOrder) {
         for (revision, records) in &known.records {
-            let complete = *revision > known.compacted;
+            let complete = known.is_whole(*revision);
             let changes = Changes {
                 records: records.clone(),
                 complete,

@@ -16,7 +16,7 @@ use crate::check::{Evidence, Insides, Start, Told, WatchLeeway};
 use crate::cluster::{Ended, member_config};
 use crate::plan::Plan;
 use crate::run::facts::Facts;
-use crate::scenario::Fault;
+use crate::scenario::{Fault, Workload};
 
 /// A loss window is the interval and the time the covering sync takes. A write that just misses a
 /// sync waits for that one as well: twice the longest sync there can be. Latencies are log-normal:
@@ -136,7 +136,7 @@ fn insides(plan: &Plan, facts: &Facts) -> Insides {
     Insides {
         panics: panics.collect(),
         ended: ended.collect(),
-        patients: patients(facts),
+        patients: patients(plan, facts),
         breaches: breaches.collect(),
         converged: facts.recovery.converged_ns,
         members: facts.members.clone(),
@@ -157,7 +157,9 @@ fn insides(plan: &Plan, facts: &Facts) -> Insides {
     }
 }
 
-fn patients(facts: &Facts) -> Vec<Patient> {
+fn patients(plan: &Plan, facts: &Facts) -> Vec<Patient> {
+    let mut workloads = plan.workloads.iter();
+    let is_tended = workloads.any(|planned| matches!(planned.workload, Workload::Replace(_)));
     let patient = |(member, since): (&u32, &u64)| {
         let flips = facts.flips.iter().filter(|flip| flip.member == *member);
         let ended = facts.ended.iter().filter(|ended| ended.member == *member);
@@ -167,6 +169,8 @@ fn patients(facts: &Facts) -> Vec<Patient> {
             damage: flips.map(|flip| (flip.at_ns, flip.path.clone())).collect(),
             ends: ended.map(end_of).collect(),
             is_up: facts.up.contains(member),
+            is_tended,
+            is_replaced: facts.replaced.contains(member),
         }
     };
     facts.disk_faults.iter().map(patient).collect()

@@ -135,6 +135,7 @@ pub fn reached(facts: &Facts, result: &RunResult) -> Vec<String> {
             "damage-refused",
             ends.clone().any(|end| end.blamed == Blamed::Data),
         ),
+        ("member-replaced", !facts.replaced.is_empty()),
         ("no-space", facts.full > 0),
         ("writes-lost", result.lost_writes.count > 0),
         (

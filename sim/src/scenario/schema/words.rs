@@ -159,6 +159,10 @@ pub const EVENTS: &[Choice] = &[
     ),
     choice("member-promoted", "a member that had joined became a voter"),
     choice("member-removed", "a member learned that it was removed"),
+    choice(
+        "member-replaced",
+        "a member took the place of one that refused what its disk held",
+    ),
     choice("writes-lost", "an acknowledged write was gone at the audit"),
     choice(
         "watch-resumed",

@@ -53,6 +53,10 @@ const WORKLOAD_KIND: &[Choice] = &[
         "adds members as learners, promotes them and removes others",
     ),
     choice(
+        "replace",
+        "replaces members that refuse what their disk holds, as they tell the operator to",
+    ),
+    choice(
         "auth",
         "users who read and write while an administrator changes what they may",
     ),
@@ -315,6 +319,28 @@ pub const WORKLOADS: &[Table] = &[
                 Kind::Count { min: 1, max: 8 },
                 "2",
                 "Machines beyond `[cluster] members`.",
+            ),
+            key(
+                "timeout",
+                Kind::Duration,
+                "2s",
+                "The operator gives up on a request after this.",
+            ),
+        ]],
+    },
+    Table {
+        name: "replace",
+        doc: "An operator who does what a member that refuses its damaged disk asks for: removes it \
+              from the cluster, adds it again, and starts it with an empty data directory. Each \
+              step is decided by what the cluster says its members are. In the end every member \
+              has to be there. A scenario has one.",
+        groups: &[&[
+            KIND_OF_WORKLOAD,
+            key(
+                "every",
+                Kind::Duration,
+                "1s",
+                "Time between looks at the cluster.",
             ),
             key(
                 "timeout",

@@ -4,6 +4,9 @@
 //! [`vetcd::server::run`] and nothing else. A process that ends by itself is remembered with its
 //! reason; the cluster never starts one again on its own.
 
+mod flags;
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,10 +18,14 @@ use vetcd::host::{Event, Host};
 use vetcd::server::{self, Server};
 use vetcd::storage::Fault;
 
+use crate::check::KnownOrder;
 use crate::observe::Observer;
 use crate::plan::Plan;
-use crate::scenario::{FlagProblem, ServerFlags};
 use crate::world::{FileLoss, NodeConfig, NodeId, PowerLoss, World};
+
+pub use flags::{Flags, member_config};
+use memory::Memory;
+pub use memory::records_from;
 
 /// Where members listen; each has a network of its own.
 const PEER_PORT: u16 = 2380;
@@ -50,7 +57,10 @@ pub struct Cluster {
     world: World,
     observer: Observer,
     members: Arc<Vec<Member>>,
+    /// How many members it began with.
+    size: u32,
     state: Arc<Mutex<State>>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 struct Member {
@@ -80,6 +90,8 @@ struct State {
     refused: BTreeSet<u32>,
     /// How often a machine has joined.
     joined: BTreeMap<u32, u32>,
+    /// Machines on which another member took the place of one that refused.
+    replaced: BTreeSet<u32>,
 }
 
 /// A member that the cluster has removed for certain.
@@ -102,99 +114,6 @@ pub fn spares(plan: &Plan) -> u32 {
 /// The peer URL of the member on machine `number`.
 pub fn peer_url_of(number: u32) -> String {
     format!("http://m{number}:{PEER_PORT}")
-}
-
-/// The flags of member `number` in a cluster of `size`, before the scenario's own.
-fn base_flags(number: u32, size: u32) -> Vec<(String, String)> {
-    let cluster: Vec<String> = (1..=size)
-        .map(|n| format!("m{n}=http://m{n}:{PEER_PORT}"))
-        .collect();
-    let flags = [
-        ("name", format!("m{number}")),
-        ("data-dir", "data".to_owned()),
-        ("listen-peer-urls", format!("http://m{number}:{PEER_PORT}")),
-        (
-            "listen-client-urls",
-            format!("http://m{number}:{CLIENT_PORT}"),
-        ),
-        (
-            "initial-advertise-peer-urls",
-            format!("http://m{number}:{PEER_PORT}"),
-        ),
-        (
-            "advertise-client-urls",
-            format!("http://m{number}:{CLIENT_PORT}"),
-        ),
-        ("initial-cluster", cluster.join(",")),
-    ];
-    flags.map(|(flag, value)| (flag.to_owned(), value)).into()
-}
-
-/// The configuration of member `number`, from the plan's flags.
-///
-/// # Errors
-/// What the server itself says about its flags.
-pub fn member_config(
-    number: u32,
-    size: u32,
-    server: &BTreeMap<String, String>,
-) -> Result<Config, vetcd::config::Error> {
-    let mut flags = base_flags(number, size);
-    flags.extend(
-        server
-            .iter()
-            .map(|(flag, value)| (flag.clone(), value.clone())),
-    );
-    let config = Config::from_pairs(flags)?;
-    config.validate()?;
-    Ok(config)
-}
-
-/// The server's own parser, for the flags that scenarios give.
-pub struct Flags;
-
-/// Flags that the testbed sets itself.
-const OWN_FLAGS: &[&str] = &[
-    "name",
-    "data-dir",
-    "listen-peer-urls",
-    "listen-client-urls",
-    "initial-advertise-peer-urls",
-    "advertise-client-urls",
-    "initial-cluster",
-    "initial-cluster-state",
-    "initial-cluster-token",
-    "log-level",
-    "log-format",
-    "log-outputs",
-    "config-file",
-];
-
-impl ServerFlags for Flags {
-    fn names(&self) -> Vec<String> {
-        let mut names = Config::known_flags();
-        names.retain(|name| !OWN_FLAGS.contains(&name.as_str()));
-        names
-    }
-
-    fn check(&self, flags: &BTreeMap<String, String>) -> Result<(), FlagProblem> {
-        // One by one first, so that a bad value is reported at its own place.
-        for (flag, value) in flags {
-            let alone = Config::from_pairs([(flag, value)]);
-            if let Err(vetcd::config::Error::Flag(message)) = alone {
-                return Err(FlagProblem {
-                    flag: flag.clone(),
-                    message,
-                });
-            }
-        }
-        member_config(1, 3, flags).map(|_| ()).map_err(|error| {
-            let message = error.to_string();
-            let named = flags.keys().find(|flag| message.contains(flag.as_str()));
-            let flag = named.or(flags.keys().next()).cloned().unwrap_or_default();
-            FlagProblem { flag, message }
-        })
-    }
 }
 
 impl Cluster {
@@ -227,7 +146,9 @@ impl Cluster {
             world: world.clone(),
             observer: observer.clone(),
             members: Arc::new(members),
+            size,
             state: Arc::new(Mutex::new(state)),
+            memory: Arc::default(),
         })
     }
 
@@ -291,6 +212,37 @@ impl Cluster {
         Ok(())
     }
 
+    /// As [`Cluster::join`], in the place of a member that refused what its disk held.
+    ///
+    /// # Errors
+    /// What the server itself says about the flags.
+    pub fn replace(
+        &self,
+        number: u32,
+        members: &[(String, String)],
+        server: &BTreeMap<String, String>,
+    ) -> Result<(), vetcd::config::Error> {
+        self.lock().replaced.insert(number);
+        self.join(number, members, server)
+    }
+
+    /// The machines on which another member took the place of one that refused, and runs.
+    pub fn replaced(&self) -> BTreeSet<u32> {
+        let state = self.lock();
+        let runs = |number: &&u32| state.servers.contains_key(number);
+        state.replaced.iter().filter(runs).copied().collect()
+    }
+
+    /// The machines whose member refused to start with what its disk holds.
+    pub fn refused(&self) -> BTreeSet<u32> {
+        self.lock().refused.clone()
+    }
+
+    /// The machines of the members that the cluster began with.
+    pub fn original(&self) -> Vec<u32> {
+        (1..=self.size).collect()
+    }
+
     /// The cluster has removed the member on machine `number`: its process has to end.
     pub fn removed(&self, number: u32) {
         let at_ns = self.world.now_ns();
@@ -304,7 +256,9 @@ impl Cluster {
             .ended
             .iter()
             .find(|ended| said(ended))
-            .map(|e| e.at_ns);
+            .map(|e| e.at_ns)
+            // One that refused what its disk holds has ended, and is not started again.
+            .or(state.refused.remove(&number).then_some(at_ns));
         state.ended.retain(|ended| !said(ended));
         state.removals.push(Removal {
             member: number,
@@ -367,8 +321,7 @@ impl Cluster {
         let cluster = self.clone();
         self.world.start(node, move |host| {
             let observed = Observed {
-                world: cluster.world.clone(),
-                observer: cluster.observer.clone(),
+                cluster: cluster.clone(),
                 member: number,
             };
             let host = Arc::new(Layered::new(host, observed));
@@ -537,6 +490,22 @@ impl Cluster {
         self.lock().servers.get(&number).cloned()
     }
 
+    fn note(&self, number: u32, event: &Event) {
+        let server = self.server(number);
+        let shown = server.map(|server| (Arc::as_ptr(&server).addr(), server.serializable()));
+        let shown = shown
+            .as_ref()
+            .map(|(name, published)| (*name, &**published));
+        let mut memory = self.memory.lock().unwrap_or_else(|e| e.into_inner());
+        memory.hear(number, event, shown);
+    }
+
+    /// Adds to what `members` hold in the end, all the same, what they compacted on the way.
+    pub fn remember(&self, known: &mut KnownOrder, members: &[u32]) {
+        let memory = self.memory.lock().unwrap_or_else(|e| e.into_inner());
+        memory.complete(known, members);
+    }
+
     /// Processes that ended by themselves.
     pub fn ended_by_themselves(&self) -> Vec<Ended> {
         self.lock().ended.clone()
@@ -554,13 +523,14 @@ impl Cluster {
 
 /// Passes on what a member says about itself.
 struct Observed {
-    world: World,
-    observer: Observer,
+    cluster: Cluster,
     member: u32,
 }
 
 impl Layer for Observed {
     fn observe(&self, _inner: &Arc<dyn Host>, event: Event) {
-        self.observer.hear(self.world.now_ns(), self.member, event);
+        self.cluster.note(self.member, &event);
+        let now_ns = self.cluster.world.now_ns();
+        self.cluster.observer.hear(now_ns, self.member, event);
     }
 }

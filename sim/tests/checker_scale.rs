@@ -17,6 +17,7 @@ fn shape(clients: u64, unknown_per_mille: u64, values: u64) -> Shape {
         clients,
         unknown_per_mille,
         values,
+        seed: 1,
     }
 }
 

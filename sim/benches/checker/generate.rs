@@ -24,6 +24,8 @@ pub struct Shape {
     pub unknown_per_mille: u64,
     /// How many different values are written; they repeat beyond.
     pub values: u64,
+    /// Which of the many histories like that.
+    pub seed: u64,
 }
 
 struct Generator {
@@ -40,9 +42,10 @@ pub fn generate(shape: Shape) -> (History, KnownOrder) {
         clients,
         unknown_per_mille,
         values,
+        seed,
     } = shape;
     let mut generator = Generator {
-        random: ChaCha8Rng::seed_from_u64(1),
+        random: ChaCha8Rng::seed_from_u64(seed),
         keys: BTreeMap::new(),
         revision: 1,
         known: KnownOrder::default(),

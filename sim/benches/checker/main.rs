@@ -4,6 +4,13 @@
 //! the smallest size of the same shape, where 1.00 is linear. "record" tells whether the store's own
 //! record of its revisions was given as evidence. `--quick` leaves out the million, `--only 1000000`
 //! all else. With `--porcupine`, and a Go toolchain, Porcupine judges some of the histories too.
+//!
+//! Every size is measured on a million operations: one history of that length, or a hundred
+//! different ones of ten thousand, each judged once and then the next. So all sizes find the history
+//! in memory and not in the processor's cache, and none is known to the branch predictor by heart.
+//! "again" is what one more judgement of the history judged last costs: a short one is in the cache
+//! then, and that is all that makes it cheaper. What is shown is the median of [`ROUNDS`]; memory is
+//! given back after each, so that the page faults of the first use are part of all of them.
 
 use std::time::{Duration, Instant};
 
@@ -21,9 +28,9 @@ use porcupine::Porcupine;
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Operations judged in one measurement, at least.
-const ROUND_OPERATIONS: usize = 1_000_000;
-/// The least of so many measurements is the one least disturbed.
-const ROUNDS: usize = 2;
+const ROUND_OPERATIONS: u64 = 1_000_000;
+/// How often each is measured.
+const ROUNDS: usize = 5;
 
 /// How long Porcupine may try.
 const PORCUPINE_SECONDS_MAX: u64 = 20;
@@ -35,6 +42,9 @@ struct Cost {
     verdict: String,
 }
 
+/// A history, and the store's own record of its revisions.
+type Subject = (History, KnownOrder);
+
 /// How long this thread has been on a processor, where the system tells: others that want the same
 /// processor do not count then.
 #[allow(clippy::disallowed_methods, reason = "the system's own account")]
@@ -44,33 +54,43 @@ fn busy_time() -> Option<Duration> {
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
-/// Judges the history so often that the system's clock is fine enough.
+/// Judges some histories, each so many times in a row; the cost of one judgement.
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn measure(history: &History, known: Option<&KnownOrder>) -> Cost {
-    let options = Options {
-        known_order: known,
-        ..Options::default()
-    };
-    let rounds = ROUND_OPERATIONS.div_ceil(history.operations.len());
+fn measure(subjects: &[Subject], with_record: bool, times: usize) -> Cost {
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
     let (start, busy) = (Instant::now(), busy_time());
     let mut said = String::new();
-    for _ in 0..rounds {
-        said = match strict_serializability::check(history, &options) {
-            Verdict::Ok(certificate) => format!("ok, {} steps", certificate.statistics.steps),
-            verdict => verdict.to_string(),
+    for (history, known) in subjects {
+        let options = Options {
+            known_order: with_record.then_some(known),
+            ..Options::default()
         };
+        for _ in 0..times {
+            said = match strict_serializability::check(history, &options) {
+                Verdict::Ok(certificate) => format!("ok, {} steps", certificate.statistics.steps),
+                verdict => verdict.to_string(),
+            };
+        }
     }
     let took = match (busy, busy_time()) {
         (Some(before), Some(after)) => after.saturating_sub(before),
         _ => start.elapsed(),
     };
     Cost {
-        seconds: took.as_secs_f64() / rounds as f64,
+        seconds: took.as_secs_f64() / (subjects.len() * times) as f64,
         bytes: ALLOCATOR.peak_usage().saturating_sub(before),
         verdict: said,
     }
+}
+
+/// The median cost of one judgement.
+fn median(subjects: &[Subject], with_record: bool, times: usize) -> Option<Cost> {
+    let mut costs: Vec<Cost> = (0..ROUNDS)
+        .map(|_| measure(subjects, with_record, times))
+        .collect();
+    costs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    costs.into_iter().nth(ROUNDS / 2)
 }
 
 fn main() {
@@ -87,7 +107,7 @@ fn main() {
         None => *operations < 1_000_000 || !has("--quick"),
     };
     println!(
-        "{:>10} {:>7} {:>7} {:>6} {:>7} {:>7} {:>6} {:>5} {:>6}  verdict",
+        "{:>10} {:>7} {:>7} {:>6} {:>7} {:>7} {:>6} {:>6} {:>5} {:>6}  verdict",
         "operations",
         "clients",
         "unknown",
@@ -95,6 +115,7 @@ fn main() {
         "record",
         "seconds",
         "ns/op",
+        "again",
         "B/op",
         "growth"
     );
@@ -107,27 +128,33 @@ fn main() {
                     clients,
                     unknown_per_mille,
                     values,
+                    seed: 1,
                 };
-                let (history, known) = generate(shape);
-                row(shape, &history, None, &mut first[0]);
+                let seeds = 1..=ROUND_OPERATIONS.div_ceil(operations);
+                let subjects = seeds.map(|seed| generate(Shape { seed, ..shape }));
+                let subjects: Vec<Subject> = subjects.collect();
+                row(shape, &subjects, false, &mut first[0]);
                 if unknown_per_mille > 0 {
-                    row(shape, &history, Some(&known), &mut first[1]);
+                    row(shape, &subjects, true, &mut first[1]);
                 }
             }
         }
     }
 }
 
-/// Measures one history and prints what it took.
-fn row(shape: Shape, history: &History, known: Option<&KnownOrder>, first: &mut Option<f64>) {
-    let costs = (0..ROUNDS).map(|_| measure(history, known));
-    let Some(cost) = costs.min_by(|a, b| a.seconds.total_cmp(&b.seconds)) else {
+/// Measures histories of one shape and prints what one took.
+fn row(shape: Shape, subjects: &[Subject], with_record: bool, first: &mut Option<f64>) {
+    let again = usize::try_from(ROUND_OPERATIONS.div_ceil(shape.operations)).unwrap_or(1);
+    let (Some(cost), Some(again)) = (
+        median(subjects, with_record, 1),
+        median(&subjects[subjects.len() - 1..], with_record, again),
+    ) else {
         return;
     };
     let each = cost.seconds / shape.operations as f64;
     let growth = each / *first.get_or_insert(each);
     println!(
-        "{:>10} {:>7} {:>5.1} % {:>6} {:>7} {:>7.3} {:>6.0} {:>5} {growth:>6.2}  {}",
+        "{:>10} {:>7} {:>5.1} % {:>6} {:>7} {:>7.3} {:>6.0} {:>6.0} {:>5} {growth:>6.2}  {}",
         shape.operations,
         shape.clients,
         shape.unknown_per_mille as f64 / 10.0,
@@ -135,9 +162,10 @@ fn row(shape: Shape, history: &History, known: Option<&KnownOrder>, first: &mut 
             u64::MAX => "unique".to_owned(),
             values => values.to_string(),
         },
-        if known.is_some() { "with" } else { "without" },
+        if with_record { "with" } else { "without" },
         cost.seconds,
         each * 1e9,
+        again.seconds / shape.operations as f64 * 1e9,
         cost.bytes as u64 / shape.operations,
         cost.verdict,
     );
@@ -163,11 +191,13 @@ fn side_by_side() {
                 clients,
                 unknown_per_mille,
                 values: u64::MAX,
+                seed: 1,
             };
-            let (history, _) = generate(shape);
-            let cost = measure(&history, None);
+            let subject = generate(shape);
+            let times = usize::try_from(ROUND_OPERATIONS / operations).unwrap_or(1);
+            let cost = measure(std::slice::from_ref(&subject), false, times);
             let other = porcupine
-                .judge(&history, PORCUPINE_SECONDS_MAX)
+                .judge(&subject.0, PORCUPINE_SECONDS_MAX)
                 .unwrap_or_else(|error| error.to_string());
             println!(
                 "{operations:>10} {clients:>7} {:>5.1} % {:>9.5}  {other}",

@@ -34,6 +34,7 @@ pub mod convergence;
 mod core;
 mod counterexample;
 pub mod damage;
+mod depth_first;
 pub mod election;
 mod evidence;
 mod holding;
@@ -49,6 +50,7 @@ pub mod serializable_reads;
 pub mod service;
 mod store;
 pub mod strict_serializability;
+mod unseen;
 pub mod watch;
 
 pub use counterexample::{Counterexample, Witness};

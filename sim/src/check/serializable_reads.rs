@@ -183,16 +183,16 @@ fn against(
 }
 
 /// What the store held, at every revision that a read shows.
-struct Past {
-    states: BTreeMap<i64, Keys>,
+struct Past<'a> {
+    states: BTreeMap<i64, Keys<'a>>,
     /// By revision, from 2 on: the latest invocation up to its write, and its return.
     written: Vec<(u64, u64)>,
     /// By revision, from 2 on: the operation that wrote it.
-    writers: Vec<Option<Operation>>,
+    writers: Vec<Option<&'a Operation>>,
 }
 
-impl Past {
-    fn new(history: &History, certificate: &Certificate, reads: &[&Operation]) -> Past {
+impl<'a> Past<'a> {
+    fn new(history: &'a History, certificate: &Certificate, reads: &[&Operation]) -> Past<'a> {
         let mut demanded = BTreeSet::new();
         for read in reads {
             demanded.extend(read.response().map(|response| response.revision));
@@ -222,13 +222,14 @@ impl Past {
                         continue;
                     };
                     latest_call = latest_call.max(operation.invoked);
+                    let operation: &'a Operation = operation;
                     let silent = operation.response().is_some_and(|r| !r.body.is_effect());
                     let refused = matches!(operation.outcome, Outcome::Failed(_));
                     if silent || refused || apply(&mut keys, &operation.request, revision).is_none()
                     {
                         continue;
                     }
-                    Some(*operation)
+                    Some(operation)
                 }
             };
             revision += 1;
@@ -236,7 +237,7 @@ impl Past {
                 .and_then(|writer| writer.returned)
                 .unwrap_or(u64::MAX);
             past.written.push((latest_call, returned));
-            past.writers.push(writer.cloned());
+            past.writers.push(writer);
             if demanded.contains(&revision) {
                 past.states.insert(revision, keys.clone());
             }
@@ -244,7 +245,7 @@ impl Past {
         past
     }
 
-    fn judge(&self, read: &Operation, revision: i64) -> Result<(), Box<Counterexample>> {
+    fn judge(&self, read: &'a Operation, revision: i64) -> Result<(), Box<Counterexample>> {
         let Some(response) = read.response() else {
             return Ok(());
         };
@@ -258,7 +259,8 @@ impl Past {
         let slot = usize::try_from(revision - 2).ok();
         let writer = slot
             .and_then(|slot| self.writers.get(slot))
-            .and_then(Option::as_ref);
+            .copied()
+            .flatten();
         let (called, _) = slot
             .and_then(|slot| self.written.get(slot))
             .copied()

@@ -1,8 +1,10 @@
 //! The model of the store that the search runs on: what every request does and answers.
 //!
 //! States branch where it is not known which operation filled a revision, so the keys are held in a
-//! persistent map that clones in constant time.
+//! persistent map that clones in constant time. Keys and values stay in the history: copying them
+//! here would count references in memory that nothing else looks at.
 
+use std::borrow::Borrow;
 use std::fmt::Display;
 use std::ops::Bound;
 
@@ -17,8 +19,8 @@ use crate::history::{
 
 /// What one key holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Entry {
-    pub(crate) value: Bytes,
+pub(crate) struct Entry<'a> {
+    pub(crate) value: &'a Bytes,
     pub(crate) create_revision: i64,
     pub(crate) mod_revision: i64,
     pub(crate) version: i64,
@@ -26,7 +28,7 @@ pub(crate) struct Entry {
 }
 
 /// All keys at one revision.
-pub(crate) type Keys = OrdMap<Bytes, Entry>;
+pub(crate) type Keys<'a> = OrdMap<&'a Bytes, Entry<'a>>;
 
 /// Where an answer differs from what the model says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Mismatch {
 
     fn of_key(
         what: &str,
-        expected: Option<(&Bytes, &Entry)>,
+        expected: Option<(&Bytes, &Entry<'_>)>,
         found: Option<&KeyValue>,
     ) -> Mismatch {
         let key = expected.map(|(key, _)| key).or(found.map(|kv| &kv.key));
@@ -68,7 +70,24 @@ impl Mismatch {
     }
 }
 
-impl Entry {
+impl<'a> Entry<'a> {
+    fn new(put: &'a Put, revision: i64) -> Entry<'a> {
+        Entry {
+            value: &put.value,
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: put.lease,
+        }
+    }
+
+    fn overwrite(&mut self, put: &'a Put, revision: i64) {
+        self.value = &put.value;
+        self.mod_revision = revision;
+        self.version += 1;
+        self.lease = put.lease;
+    }
+
     pub(crate) fn key_value(&self, key: &Bytes) -> KeyValue {
         KeyValue {
             key: key.clone(),
@@ -90,7 +109,7 @@ impl Entry {
         let value = if keys_only {
             shown.value.is_empty()
         } else {
-            self.value == shown.value
+            *self.value == shown.value
         };
         value
             && lease
@@ -102,40 +121,44 @@ impl Entry {
 }
 
 /// What a request is judged against besides the keys themselves.
-pub(crate) struct Context<'a> {
+pub(crate) struct Context<'c, 'a> {
     /// The revision before the request.
     pub(crate) before: i64,
     /// The revision of the response: `before` when nothing changes, `before + 1` otherwise.
     pub(crate) revision: i64,
     /// The keys at an older revision.
-    pub(crate) past: &'a dyn Fn(i64) -> Option<Keys>,
+    pub(crate) past: &'c dyn Fn(i64) -> Option<Keys<'a>>,
 }
 
 /// Executes `request` on `keys` and compares every field of `answer`.
 ///
 /// # Errors
 /// The first difference. `keys` may then hold a part of the request's writes.
-pub(crate) fn judge(
-    keys: &mut Keys,
-    request: &Request,
+pub(crate) fn judge<'a>(
+    keys: &mut Keys<'a>,
+    request: &'a Request,
     answer: &Body,
-    context: &Context<'_>,
+    context: &Context<'_, 'a>,
 ) -> Result<(), Mismatch> {
     match (request, answer) {
         (Request::Range(range), Body::Range(body)) => judge_range(keys, range, body, context),
         (Request::Put(put), Body::Put(body)) => {
             let shown = body.previous.as_ref();
-            let entry = keys.get(&put.key);
-            let same = match (entry.filter(|_| put.prev_kv), shown) {
+            let entry = keys.get_mut(&put.key);
+            let previous = entry.as_deref().filter(|_| put.prev_kv);
+            let same = match (previous, shown) {
                 (Some(entry), Some(shown)) => entry.is(&put.key, shown, false),
                 (None, None) => true,
                 _ => false,
             };
             if !same {
-                let expected = entry.filter(|_| put.prev_kv).map(|entry| (&put.key, entry));
+                let expected = previous.map(|entry| (&put.key, entry));
                 return Err(Mismatch::of_key("the previous value of", expected, shown));
             }
-            write(keys, put, context.revision);
+            match entry {
+                Some(entry) => entry.overwrite(put, context.revision),
+                None => drop(keys.insert(&put.key, Entry::new(put, context.revision))),
+            }
             Ok(())
         }
         (Request::Delete(delete), Body::Delete(body)) => {
@@ -157,12 +180,12 @@ pub(crate) fn judge(
     }
 }
 
-fn judge_txn(
-    keys: &mut Keys,
-    before: Option<&Keys>,
-    txn: &Txn,
+fn judge_txn<'a>(
+    keys: &mut Keys<'a>,
+    before: Option<&Keys<'a>>,
+    txn: &'a Txn,
     answer: &Body,
-    context: &Context<'_>,
+    context: &Context<'_, 'a>,
 ) -> Result<(), Mismatch> {
     let Body::Txn(body) = answer else {
         return Err(Mismatch::new("the answer's kind", "a transaction", answer));
@@ -187,7 +210,10 @@ fn judge_txn(
             (Request::Range(range), Some(before))
                 if range.revision == context.before && range.revision > 0 =>
             {
-                judge(&mut before.clone(), &latest(range), response, context)?;
+                match response {
+                    Body::Range(body) => judge_content(before, range, body)?,
+                    _ => return Err(Mismatch::new("the answer's kind", request, response)),
+                }
             }
             _ => judge(keys, request, response, context)?,
         }
@@ -195,18 +221,11 @@ fn judge_txn(
     Ok(())
 }
 
-fn latest(range: &Range) -> Request {
-    Request::Range(Range {
-        revision: 0,
-        ..range.clone()
-    })
-}
-
 fn judge_range(
-    keys: &Keys,
+    keys: &Keys<'_>,
     range: &Range,
     body: &RangeBody,
-    context: &Context<'_>,
+    context: &Context<'_, '_>,
 ) -> Result<(), Mismatch> {
     if range.revision > context.before {
         let what = "a read of a revision that is not there yet";
@@ -226,7 +245,7 @@ fn judge_range(
     }
 }
 
-fn judge_content(keys: &Keys, range: &Range, body: &RangeBody) -> Result<(), Mismatch> {
+fn judge_content(keys: &Keys<'_>, range: &Range, body: &RangeBody) -> Result<(), Mismatch> {
     let mut count = 0;
     let limit = match usize::try_from(range.limit) {
         Ok(limit) if limit > 0 => limit,
@@ -256,7 +275,7 @@ fn judge_content(keys: &Keys, range: &Range, body: &RangeBody) -> Result<(), Mis
 }
 
 fn judge_deleted(
-    gone: &[(Bytes, Entry)],
+    gone: &[(&Bytes, Entry<'_>)],
     prev_kv: bool,
     body: &DeleteBody,
 ) -> Result<(), Mismatch> {
@@ -286,7 +305,11 @@ fn judge_deleted(
 ///
 /// Returns the changes in the order they were made; `None` when the request changes nothing or is
 /// refused, in which case `keys` is as it was.
-pub(crate) fn apply(keys: &mut Keys, request: &Request, before: i64) -> Option<Vec<Record>> {
+pub(crate) fn apply<'a>(
+    keys: &mut Keys<'a>,
+    request: &'a Request,
+    before: i64,
+) -> Option<Vec<Record>> {
     let pre = keys.clone();
     let mut records = Vec::new();
     if execute(keys, &pre, request, before, &mut records) && !records.is_empty() {
@@ -297,10 +320,10 @@ pub(crate) fn apply(keys: &mut Keys, request: &Request, before: i64) -> Option<V
 }
 
 /// Returns whether the request is accepted.
-fn execute(
-    keys: &mut Keys,
-    pre: &Keys,
-    request: &Request,
+fn execute<'a>(
+    keys: &mut Keys<'a>,
+    pre: &Keys<'a>,
+    request: &'a Request,
     before: i64,
     records: &mut Vec<Record>,
 ) -> bool {
@@ -317,7 +340,10 @@ fn execute(
         }
         Request::Delete(delete) => {
             let gone = remove(keys, &delete.key, &delete.range_end);
-            records.extend(gone.into_iter().map(|(key, _)| Record { key, value: None }));
+            records.extend(gone.into_iter().map(|(key, _)| Record {
+                key: key.clone(),
+                value: None,
+            }));
             true
         }
         Request::Txn(txn) => {
@@ -331,53 +357,45 @@ fn execute(
 }
 
 /// Removes every key attached to `lease`, ascending.
-pub(crate) fn expire(keys: &mut Keys, lease: i64) -> Vec<Record> {
+pub(crate) fn expire(keys: &mut Keys<'_>, lease: i64) -> Vec<Record> {
     let attached = keys.iter().filter(|(_, entry)| entry.lease == lease);
-    let gone: Vec<_> = attached.map(|(key, _)| key.clone()).collect();
+    let gone: Vec<&Bytes> = attached.map(|(key, _)| *key).collect();
     for key in &gone {
-        keys.remove(key);
+        keys.remove(*key);
     }
-    gone.into_iter()
-        .map(|key| Record { key, value: None })
-        .collect()
+    let removed = |key: &Bytes| Record {
+        key: key.clone(),
+        value: None,
+    };
+    gone.into_iter().map(removed).collect()
 }
 
-fn write(keys: &mut Keys, put: &Put, revision: i64) {
-    let (create_revision, version) = match keys.get(&put.key) {
-        Some(entry) => (entry.create_revision, entry.version + 1),
-        None => (revision, 1),
-    };
-    let value = put.value.clone();
-    let lease = put.lease;
-    let entry = Entry {
-        value,
-        create_revision,
-        mod_revision: revision,
-        version,
-        lease,
-    };
-    keys.insert(put.key.clone(), entry);
+fn write<'a>(keys: &mut Keys<'a>, put: &'a Put, revision: i64) {
+    match keys.get_mut(&put.key) {
+        Some(entry) => entry.overwrite(put, revision),
+        None => drop(keys.insert(&put.key, Entry::new(put, revision))),
+    }
 }
 
-fn remove(keys: &mut Keys, key: &Bytes, range_end: &Bytes) -> Vec<(Bytes, Entry)> {
+fn remove<'a>(keys: &mut Keys<'a>, key: &Bytes, range_end: &Bytes) -> Vec<(&'a Bytes, Entry<'a>)> {
     if range_end.is_empty() {
         return keys.remove_with_key(key).into_iter().collect();
     }
     let gone: Vec<_> = within(keys, key, range_end)
-        .map(|(key, entry)| (key.clone(), entry.clone()))
+        .map(|(key, entry)| (*key, entry.clone()))
         .collect();
     for (key, _) in &gone {
-        keys.remove(key);
+        keys.remove(*key);
     }
     gone
 }
 
 /// The keys of a range, ascending.
-pub(crate) fn within<'a, V: Clone>(
-    keys: &'a OrdMap<Bytes, V>,
-    key: &'a Bytes,
-    range_end: &'a Bytes,
-) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
+pub(crate) fn within<'k, K: Ord + Clone + Borrow<Bytes>, V: Clone>(
+    keys: &'k OrdMap<K, V>,
+    key: &'k Bytes,
+    range_end: &'k Bytes,
+) -> impl Iterator<Item = (&'k K, &'k V)> {
     let one = if range_end.is_empty() {
         keys.get_key_value(key)
     } else {
@@ -386,15 +404,15 @@ pub(crate) fn within<'a, V: Clone>(
     let end = match &range_end[..] {
         [] => None,
         [0] => Some(Bound::Unbounded),
-        end if end > &key[..] => Some(Bound::Excluded(end)),
+        _ if range_end > key => Some(Bound::Excluded(range_end)),
         _ => None,
     };
-    let many = end.map(|end| keys.range::<_, [u8]>((Bound::Included(&key[..]), end)));
+    let many = end.map(|end| keys.range::<_, Bytes>((Bound::Included(key), end)));
     one.into_iter().chain(many.into_iter().flatten())
 }
 
 /// Whether one comparison holds.
-pub(crate) fn holds(keys: &Keys, compare: &Compare) -> bool {
+pub(crate) fn holds(keys: &Keys<'_>, compare: &Compare) -> bool {
     let mut any = false;
     for (_, entry) in within(keys, &compare.key, &compare.range_end) {
         any = true;
@@ -405,8 +423,8 @@ pub(crate) fn holds(keys: &Keys, compare: &Compare) -> bool {
     any || holds_for(None, compare)
 }
 
-fn holds_for(entry: Option<&Entry>, compare: &Compare) -> bool {
-    let number = |field: fn(&Entry) -> i64, operand: &i64| {
+fn holds_for(entry: Option<&Entry<'_>>, compare: &Compare) -> bool {
+    let number = |field: fn(&Entry<'_>) -> i64, operand: &i64| {
         relates(compare.relation, &entry.map_or(0, field), operand)
     };
     match &compare.operand {
@@ -415,7 +433,7 @@ fn holds_for(entry: Option<&Entry>, compare: &Compare) -> bool {
         Operand::ModRevision(operand) => number(|entry| entry.mod_revision, operand),
         Operand::Lease(operand) => number(|entry| entry.lease, operand),
         Operand::Value(operand) => {
-            entry.is_some_and(|entry| relates(compare.relation, &entry.value, operand))
+            entry.is_some_and(|entry| relates(compare.relation, entry.value, operand))
         }
     }
 }

@@ -22,21 +22,23 @@
 //! permits the store starts a second line of revisions: then a watch is judged against evidence
 //! only if the whole of it, and the evidence, lies between two power losses.
 
+mod agreement;
+mod complete;
 mod evidence;
+mod lineage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Counterexample, KnownOrder, Record, Verdict};
 use crate::history::{
-    History, KeyValue, Nanoseconds, News, Watch, WatchEvent, WatchResponse, display_seconds,
+    History, Nanoseconds, News, Watch, WatchEvent, WatchResponse, display_seconds,
     display_short as short,
 };
+use agreement::Agreement;
 use evidence::{Epochs, Evidence, Writers};
 
 const GUARANTEE: &str = "watch";
@@ -342,201 +344,6 @@ impl<'a> Judge<'a> {
         self.lineage(response, event)
     }
 
-    /// The revisions and versions inside an event, and its previous value.
-    fn lineage(&mut self, response: &WatchResponse, event: &WatchEvent) -> Judged {
-        let (kv, revision) = (&event.kv, event.revision());
-        let first = kv.create_revision == revision;
-        let fits = match event.deleted {
-            true => (kv.create_revision, kv.version, kv.value.len()) == (0, 0, 0),
-            false => first == (kv.version == 1) && (1..=revision).contains(&kv.create_revision),
-        };
-        if !fits {
-            let what = format!("the {event} has version {} of {kv}", kv.version);
-            return Err(self.wrong("true", what));
-        }
-        let Some(previous) = &event.previous else {
-            let has_one = event.deleted || !first;
-            if self.watch.prev_kv && has_one && !self.writers.compacted(revision, response.at) {
-                let what = format!("the {event} lacks it, and nothing was compacted");
-                return Err(self.wrong("previous value", what));
-            }
-            return Ok(());
-        };
-        let continues = event.deleted
-            || (previous.version + 1 == kv.version
-                && previous.create_revision == kv.create_revision);
-        if !self.watch.prev_kv
-            || previous.key != kv.key
-            || previous.mod_revision >= revision
-            || !continues
-        {
-            let what = format!("the {event} cannot follow on it");
-            return Err(self.wrong("previous value", what));
-        }
-        self.previous(event, previous)
-    }
-
-    /// Whether the evidence allows the create revision and the version of what a key holds.
-    fn version(&self, kv: &KeyValue, event: &WatchEvent) -> Judged {
-        let lineage = self.evidence.map(|evidence| &evidence.lineage);
-        let made = lineage.and_then(|made| made.get(&(kv.mod_revision, kv.key.clone())));
-        match made {
-            Some(made) if *made != (kv.create_revision, kv.version) => {
-                let (create, version) = made;
-                let what = format!(
-                    "the {event} has version {} since revision {}, where it was version {version} \
-                     since revision {create}",
-                    kv.version, kv.create_revision
-                );
-                Err(self.wrong("true", what))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the evidence allows that the key held `previous` just before the event.
-    fn previous(&self, event: &WatchEvent, previous: &KeyValue) -> Judged {
-        let Some(evidence) = self.evidence else {
-            return Ok(());
-        };
-        let key = &previous.key;
-        let between = evidence
-            .revisions
-            .range(previous.mod_revision..event.revision());
-        for (revision, changes) in between {
-            let here = *revision == previous.mod_revision;
-            let record = changes.records.iter().rfind(|record| record.key == *key);
-            let fits = match record {
-                Some(record) => here && record.value.as_ref() == Some(&previous.value),
-                None => !(here && changes.complete),
-            };
-            if !fits {
-                let what = format!("the {event} does not show what revision {revision} left");
-                let told = self.wrong("previous value", what);
-                let left = match record {
-                    Some(record) => format!("{} at revision {revision}", shown(record)),
-                    None => format!("no change of {} at revision {revision}", short(key)),
-                };
-                return Err(instead(told, left, previous.to_string()));
-            }
-        }
-        self.version(previous, event)
-    }
-
-    /// A response that is complete, all its fragments together.
-    fn whole(&mut self, events: &[&WatchEvent]) -> Judged {
-        let mut seen = BTreeSet::new();
-        let mut last = self.shown;
-        let mut first_in_response = true;
-        for event in events {
-            let revision = event.revision();
-            self.about = vec![revision];
-            if last.is_some_and(|last| revision < last) {
-                let what = format!("the {event} follows revision {}", last.unwrap_or_default());
-                return Err(self.wrong("ordered", what));
-            }
-            if !seen.insert((revision, event.kv.key.clone())) {
-                return Err(self.wrong("unique", format!("the {event} comes twice")));
-            }
-            if first_in_response && last == Some(revision) {
-                let what = format!("the {event} comes apart from the rest of its revision");
-                return Err(self.wrong("atomic", what));
-            }
-            first_in_response = false;
-            last = Some(revision);
-        }
-        let mut from = 0;
-        while from < events.len() {
-            let revision = events[from].revision();
-            let same = events[from..]
-                .iter()
-                .take_while(|e| e.revision() == revision);
-            let upto = from + same.count();
-            self.nothing_left_out(revision - 1)?;
-            self.revision(revision, &events[from..upto])?;
-            self.passed = Some(revision);
-            from = upto;
-        }
-        self.shown = last;
-        Ok(())
-    }
-
-    /// That no revision from where the watch stands up to `upto` had anything for it.
-    fn nothing_left_out(&mut self, upto: i64) -> Judged {
-        let (Some(evidence), Some(passed)) = (self.evidence, self.passed) else {
-            return Ok(());
-        };
-        if passed >= upto {
-            return Ok(());
-        }
-        let skipped = evidence.revisions.range(passed + 1..=upto);
-        for (revision, changes) in skipped {
-            let mut wanted = changes.records.iter().filter(|record| self.wants(record));
-            if let Some(record) = wanted.next() {
-                let name = match self.shown {
-                    None => "resumable",
-                    Some(_) => "reliable",
-                };
-                let key = short(&record.key);
-                let what = format!(
-                    "revision {revision} changed {key} and is not shown, though the watch has \
-                     passed it, to {upto} or beyond"
-                );
-                let expected = format!("{} at revision {revision}", shown(record));
-                self.about = vec![*revision];
-                let told = self.wrong(name, what);
-                return Err(instead(told, expected, "nothing between".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    fn wants(&self, record: &Record) -> bool {
-        self.watch.wants(&record.key, record.value.is_none())
-    }
-
-    /// That the events of one revision are those that were written.
-    fn revision(&mut self, revision: i64, events: &[&WatchEvent]) -> Judged {
-        let Some(evidence) = self.evidence else {
-            return Ok(());
-        };
-        self.about = vec![revision];
-        self.statistics.revisions += 1;
-        let Some(changes) = evidence.revisions.get(&revision).filter(|c| c.complete) else {
-            self.statistics.revisions_not_checked += 1;
-            return Ok(());
-        };
-        let mut expected: Vec<Record> = changes.records.clone();
-        expected.retain(|record| self.wants(record));
-        let found = events.iter().map(|event| Record {
-            key: event.kv.key.clone(),
-            value: (!event.deleted).then(|| event.kv.value.clone()),
-        });
-        let mut found: Vec<Record> = found.collect();
-        if !changes.ordered {
-            expected.sort();
-            found.sort();
-        }
-        if expected == found {
-            return events
-                .iter()
-                .try_for_each(|event| self.version(&event.kv, event));
-        }
-        let missing = expected.iter().any(|record| !found.contains(record));
-        let foreign = found.iter().any(|record| !expected.contains(record));
-        let (name, what) = match (missing, foreign) {
-            (true, false) => ("reliable", "only a part of its changes"),
-            (false, false) => ("ordered", "its changes in another order"),
-            _ => ("true", "what was not written"),
-        };
-        let told = self.wrong(name, format!("revision {revision} is shown with {what}"));
-        let list = |records: &[Record]| {
-            let texts: Vec<String> = records.iter().map(shown).collect();
-            texts.join("; ")
-        };
-        Err(instead(told, list(&expected), list(&found)))
-    }
-
     fn progress(&mut self, response: &WatchResponse) -> Judged {
         self.statistics.progress += 1;
         let revision = response.revision;
@@ -597,37 +404,5 @@ impl<'a> Judge<'a> {
         let told = self.wrong("caught up", what);
         let found = format!("revision {}", self.passed.unwrap_or_default());
         Err(instead(told, format!("revision {last}"), found))
-    }
-}
-
-/// What has been shown for each key and revision, by epoch, and by which watch first.
-#[derive(Default)]
-struct Agreement<'a> {
-    shown: BTreeMap<(usize, i64, Bytes), (&'a Watch, &'a WatchEvent)>,
-}
-
-impl<'a> Agreement<'a> {
-    fn add(&mut self, watch: &'a Watch, epoch: usize) -> Judged {
-        let events = watch.responses.iter().filter_map(|r| match &r.news {
-            News::Events { events, .. } => Some(events),
-            _ => None,
-        });
-        for event in events.flatten() {
-            let place = (epoch, event.revision(), event.kv.key.clone());
-            let (first, other) = *self.shown.entry(place).or_insert((watch, event));
-            let both = event.previous.as_ref().zip(other.previous.as_ref());
-            let same = event.deleted == other.deleted
-                && event.kv == other.kv
-                && both.is_none_or(|(one, another)| one == another);
-            if !same {
-                let summary = format!("agreement: the {event} is elsewhere the {other}");
-                let counterexample = Counterexample::new(GUARANTEE, summary)
-                    .with(first)
-                    .with(watch)
-                    .instead(other.kv.to_string(), event.kv.to_string());
-                return Err(Box::new(counterexample));
-            }
-        }
-        Ok(())
     }
 }

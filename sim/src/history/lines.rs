@@ -318,22 +318,59 @@ impl History {
     /// # Errors
     /// Says what contradicts what.
     pub fn check(&self) -> Result<(), String> {
-        self.operations.iter().try_for_each(Operation::check)?;
+        let mut sense = Sense::default();
+        for operation in &self.operations {
+            sense.look(operation);
+        }
+        sense.of(&self.operations)?;
+        self.check_the_rest()
+    }
+
+    /// Whether everything but the operations makes sense.
+    pub(crate) fn check_the_rest(&self) -> Result<(), String> {
         self.watches.iter().try_for_each(Watch::check)?;
         let leases = &self.leases;
         leases
             .operations
             .iter()
             .try_for_each(LeaseOperation::check)?;
-        leases
-            .observations
-            .iter()
-            .try_for_each(Observation::check)?;
-        let mut ids: Vec<u64> = self
-            .operations
-            .iter()
-            .map(|operation| operation.id)
-            .collect();
+        leases.observations.iter().try_for_each(Observation::check)
+    }
+}
+
+/// Whether operations make sense, found while somebody looks at all of them anyway.
+#[derive(Default)]
+pub(crate) struct Sense {
+    problem: Option<String>,
+    /// The least id that is greater than all so far; `None` when they do not ascend.
+    next: Option<u64>,
+    begun: bool,
+}
+
+impl Sense {
+    /// Looks at the next operation.
+    pub(crate) fn look(&mut self, operation: &Operation) {
+        if self.problem.is_none() {
+            self.problem = operation.check().err();
+        }
+        let ascends = !self.begun || self.next.is_some_and(|next| operation.id >= next);
+        self.next = operation.id.checked_add(1).filter(|_| ascends);
+        self.begun = true;
+    }
+
+    /// What came of it; `operations` are those that were looked at.
+    ///
+    /// # Errors
+    /// Says what contradicts what.
+    pub(crate) fn of(self, operations: &[Operation]) -> Result<(), String> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        // Most histories are in the order of their ids, and then no two are the same.
+        if self.next.is_some() {
+            return Ok(());
+        }
+        let mut ids: Vec<u64> = operations.iter().map(|operation| operation.id).collect();
         ids.sort_unstable();
         match ids.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("two operations have the id {}", pair[0])),

@@ -133,7 +133,8 @@ fn out_of_budget_is_no_pass() {
     let mut operations: Vec<_> = (0..14)
         .map(|n| (1, 9, put("k", &n.to_string()), wrote(0)))
         .collect();
-    operations.push((10, 11, get("k"), value("none of them")));
+    operations.push((10, 11, get("k"), value("0")));
+    operations.push((12, 13, get("k"), value("1")));
     let options = Options {
         steps_max: 100,
         ..Options::default()

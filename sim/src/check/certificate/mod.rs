@@ -23,7 +23,7 @@ pub enum Step {
     Operation(u64),
     /// The transaction with this id, of unknown outcome, takes effect; where its comparisons look
     /// at ignored revisions, these are the outcomes to assume, in the order of evaluation.
-    Branches(u64, Vec<bool>),
+    Branches(u64, Box<[bool]>),
     /// The lease ends, and the keys attached to it are removed.
     Expiry(i64),
 }
@@ -102,31 +102,54 @@ pub(super) fn well_formed(history: &History) -> Result<(), String> {
 /// # Errors
 /// Says which step does not hold, and why.
 pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String> {
+    // Most histories never ask for the past, so that at first none is kept.
+    match replay(history, certificate, false) {
+        Err(Wrong::NeedsPast) => match replay(history, certificate, true) {
+            Ok(()) => Ok(()),
+            Err(Wrong::NeedsPast) => Err("the past is not there".to_owned()),
+            Err(Wrong::At(problem)) => Err(problem),
+        },
+        Err(Wrong::At(problem)) => Err(problem),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Why an order does not hold.
+enum Wrong {
+    /// The text says where, and why.
+    At(String),
+    /// An operation asks for a past that was not kept.
+    NeedsPast,
+}
+
+impl From<String> for Wrong {
+    fn from(problem: String) -> Wrong {
+        Wrong::At(problem)
+    }
+}
+
+fn replay(history: &History, certificate: &Certificate, remembers: bool) -> Result<(), Wrong> {
     let operations = &history.operations;
     let mut ids: Vec<(u64, usize)> = Vec::new();
-    if !operations
-        .iter()
-        .enumerate()
-        .all(|(index, operation)| operation.id == index as u64)
-    {
-        ids = operations
-            .iter()
-            .zip(0..)
-            .map(|(operation, index)| (operation.id, index))
-            .collect();
-        ids.sort_unstable();
-    }
-    let find = |id: u64| match &ids[..] {
-        [] => usize::try_from(id)
-            .ok()
-            .filter(|index| *index < operations.len()),
-        ids => ids
-            .binary_search_by_key(&id, |entry| entry.0)
-            .ok()
-            .map(|at| ids[at].1),
+    let mut find = |id: u64| {
+        // Most ids are indexes.
+        let plain = usize::try_from(id).ok().filter(|index| {
+            let operation = operations.get(*index);
+            operation.is_some_and(|operation| operation.id == id)
+        });
+        if plain.is_some() {
+            return plain;
+        }
+        if ids.is_empty() {
+            let all = operations.iter().map(|operation| operation.id);
+            ids = all.zip(0..).collect();
+            ids.sort_unstable();
+        }
+        let at = ids.binary_search_by_key(&id, |entry| entry.0).ok()?;
+        Some(ids[at].1)
     };
     let mut model: Box<dyn Model<'_> + '_> = match certificate.kind {
-        Kind::Revisions => Box::<revisions::Store<'_>>::default(),
+        Kind::Revisions => Box::new(revisions::Store::new(remembers)),
         Kind::Data => Box::<data::Store>::default(),
     };
     let mut done = vec![false; operations.len()];
@@ -143,13 +166,15 @@ pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String
         let index = find(id).ok_or_else(|| format!("there is no operation {id}"))?;
         let operation = &operations[index];
         if std::mem::replace(&mut done[index], true) {
-            return Err(format!("operation {id} stands in the order twice"));
+            return Err(format!("operation {id} stands in the order twice").into());
         }
         latest_call = latest_call.max(operation.invoked);
         if !operation.is_unknown() && operation.returned.is_none_or(|at| at < latest_call) {
-            return Err(format!(
-                "operation {id} returned before one ahead of it was invoked"
-            ));
+            let problem = format!("operation {id} returned before one ahead of it was invoked");
+            return Err(problem.into());
+        }
+        if !remembers && names_revision(&operation.request) {
+            return Err(Wrong::NeedsPast);
         }
         model
             .step(operation, branches)
@@ -160,7 +185,7 @@ pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String
         .zip(&done)
         .find(|(operation, done)| !**done && must_be_explained(operation, certificate.kind));
     match missing {
-        Some((operation, _)) => Err(format!("operation {} is not explained", operation.id)),
+        Some((operation, _)) => Err(format!("operation {} is not explained", operation.id).into()),
         None => Ok(()),
     }
 }
@@ -186,6 +211,15 @@ fn must_be_explained(operation: &Operation, kind: Kind) -> bool {
                 [FailureClass::Compacted, FailureClass::FutureRevision].contains(&failure.class);
             about_state && !names_no_possible_revision(&operation.request)
         }
+    }
+}
+
+/// Whether a request asks for the store as it was.
+fn names_revision(request: &Request) -> bool {
+    match request {
+        Request::Range(range) => range.revision != 0,
+        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).any(names_revision),
+        Request::Put(_) | Request::Delete(_) | Request::Compact(_) => false,
     }
 }
 

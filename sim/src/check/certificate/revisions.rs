@@ -32,17 +32,9 @@ const NEWEST: i64 = i64::MAX;
 pub(super) struct Store<'a> {
     revision: i64,
     compacted: i64,
+    /// Whether old revisions are looked at, so that no version may be dropped.
+    remembers: bool,
     versions: BTreeMap<&'a Bytes, Vec<Version<'a>>>,
-}
-
-impl Default for Store<'_> {
-    fn default() -> Self {
-        Store {
-            revision: 1,
-            compacted: 0,
-            versions: BTreeMap::new(),
-        }
-    }
 }
 
 impl<'a> Model<'a> for Store<'a> {
@@ -83,7 +75,7 @@ impl<'a> Model<'a> for Store<'a> {
         self.revision += 1;
         for versions in self.versions.values_mut() {
             if matches!(versions.last(), Some((_, Some(held))) if held.lease == lease) {
-                versions.push((self.revision, None));
+                Self::add(self.remembers, versions, (self.revision, None));
                 any = true;
             }
         }
@@ -95,6 +87,28 @@ impl<'a> Model<'a> for Store<'a> {
 }
 
 impl<'a> Store<'a> {
+    /// An empty store. One that does not remember only knows the newest revision and the one before.
+    pub(super) fn new(remembers: bool) -> Store<'a> {
+        Store {
+            revision: 1,
+            compacted: 0,
+            remembers,
+            versions: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what a key holds from the next revision on.
+    fn add(remembers: bool, versions: &mut Vec<Version<'a>>, version: Version<'a>) {
+        if !remembers
+            && let Some(last) = versions.last().copied()
+            && last.0 < version.0
+        {
+            versions.clear();
+            versions.push(last);
+        }
+        versions.push(version);
+    }
+
     fn compact(&mut self, revision: i64, outcome: &Outcome) -> Result<(), String> {
         let accepted = revision > self.compacted && revision <= self.revision;
         match outcome {
@@ -215,7 +229,7 @@ impl<'a> Store<'a> {
                 );
                 for (key, _) in &old {
                     let versions = self.versions.entry(key).or_default();
-                    versions.push((self.revision + 1, None));
+                    Self::add(self.remembers, versions, (self.revision + 1, None));
                 }
                 *changed |= !old.is_empty();
                 let Some(Body::Delete(body)) = answer else {
@@ -270,7 +284,7 @@ impl<'a> Store<'a> {
             version: old.map_or(0, |old| old.version) + 1,
             lease: put.lease,
         };
-        versions.push((revision, Some(new)));
+        Self::add(self.remembers, versions, (revision, Some(new)));
         old
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::GUARANTEE;
-use super::search::{End, Search};
+use super::search::{End, search};
 use crate::check::{Counterexample, core};
 use crate::history::objects::{Access, ObjectOperation, Value};
 use crate::history::{display_seconds, display_short};
@@ -68,10 +68,7 @@ fn impossible(initial: &Value, part: &[&ObjectOperation], certain: &[&ObjectOper
     let relaxed = relax(part, certain);
     let relaxed: Vec<&ObjectOperation> = relaxed.iter().collect();
     let mut steps_left = STEPS_MAX + relaxed.len() as u64;
-    matches!(
-        Search::new(initial, &relaxed).run(&mut steps_left),
-        End::Impossible
-    )
+    matches!(search(initial, &relaxed, &mut steps_left), End::Impossible)
 }
 
 fn relax(part: &[&ObjectOperation], certain: &[&ObjectOperation]) -> Vec<ObjectOperation> {
@@ -244,7 +241,7 @@ fn expected(
         let relaxed: Vec<&ObjectOperation> = relaxed.iter().collect();
         let mut steps_left = STEPS_MAX;
         matches!(
-            Search::new(initial, &relaxed).run(&mut steps_left),
+            search(initial, &relaxed, &mut steps_left),
             End::Explained(_)
         )
     };

@@ -23,7 +23,7 @@ mod lists;
 mod search;
 pub mod verify;
 
-use search::{End, Search};
+use search::{End, search};
 
 const GUARANTEE: &str = "strict serializability";
 
@@ -97,7 +97,7 @@ fn searched(history: &ObjectHistory, options: &Options<'_>) -> Verdict<Vec<u64>>
         if let Some(counterexample) = explain::from_nowhere(&history.initial, &part) {
             return counterexample.into();
         }
-        match Search::new(&history.initial, &part).run(&mut steps_left) {
+        match search(&history.initial, &part, &mut steps_left) {
             End::Explained(order) => orders.push(order),
             End::Impossible => return explain::conflict(&history.initial, &part).into(),
             End::Exhausted => {

@@ -1,42 +1,33 @@
 //! Strict serializability of data alone, for histories without revisions or whose revisions are
 //! not trusted.
 //!
-//! Nothing forces an order here, so one is searched for: at any time, any operation may come next
-//! that was invoked before every other remaining one returned. This is the search of Wing, Gong and
-//! Lowe, with these changes: where every operation has one key, each key is searched by itself
-//! (orders of single keys always combine); an answer that changes nothing is taken as soon as it is
-//! right, with no other choice left open, because moving it to the front of any order keeps the
-//! order valid; what was taken is remembered relative to the oldest operation not taken, so that a
-//! situation is as small as the number of operations in flight; and operations of unknown outcome
-//! that ask for the same thing are interchangeable. Situations seen before are compared exactly, so
-//! a collision of hashes can mislead nobody. Out of budget is Undetermined.
+//! Nothing forces an order here, so one is searched for ([`super::depth_first`]). Where every
+//! operation has one key, each key is searched by itself: orders of single keys always combine.
+//! Values that nobody sees are taken to be one and the same ([`super::unseen`]). An answer that shows
+//! what nobody asked to write is found without any search. Out of budget is Undetermined.
 //!
 //! Not judged: anything about revisions and versions (comparisons of them are believed, as far as
 //! the presence of the key leaves it open), reads of old revisions, serializable reads, compactions
 //! and refusals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::certificate::{self, Certificate, Kind, Statistics, Step};
-use super::{Counterexample, Options, Verdict};
-use crate::history::{History, Operation, Outcome, Request, display_seconds};
+use super::depth_first::{End, Search};
+use super::{Counterexample, Options, Verdict, unseen};
+use crate::history::{Body, History, KeyValue, Operation, Outcome, Put, Request, display_short};
 
-mod machine;
 mod model;
+mod moves;
+mod opinion;
 
-use machine::{End, Machine};
-use model::{Data, Decisions};
+use model::Data;
+use moves::Moves;
+pub(super) use opinion::second_opinion;
 
 const GUARANTEE: &str = "strict serializability of data";
-
-/// A second opinion looks at no more operations than this.
-const SECOND_OPINION_OPERATIONS_MAX: usize = 5_000;
-/// A second opinion takes no more steps than this.
-const SECOND_OPINION_STEPS_MAX: u64 = 200_000;
-/// In a long history, a second opinion starts this many revisions before the conflict.
-const SECOND_OPINION_REVISIONS: i64 = 200;
 
 /// Judges a history, ignoring revisions.
 pub fn check(history: &History, options: &Options<'_>) -> Verdict<Certificate> {
@@ -48,9 +39,10 @@ pub fn check(history: &History, options: &Options<'_>) -> Verdict<Certificate> {
     let mut statistics = statistics(history, &judged);
     let budget = steps_left;
     let mut orders = Vec::new();
+    let reduced = unseen::without_unseen(&judged);
+    let judged: Vec<&Operation> = reduced.iter().collect();
     for part in parts(&judged) {
-        let machine = Machine::new(&part, Data::default());
-        match solve(machine, &part, &mut steps_left) {
+        match solve(Data::default(), &part, &mut steps_left) {
             Verdict::Ok(order) => orders.push(order),
             Verdict::Violation(counterexample) => return Verdict::Violation(counterexample),
             Verdict::Undetermined(reason) => return Verdict::Undetermined(reason),
@@ -110,20 +102,87 @@ fn statistics(history: &History, judged: &[&Operation]) -> Statistics {
     }
 }
 
-fn solve(
-    mut machine: Machine<'_>,
-    part: &[&Operation],
-    steps_left: &mut u64,
-) -> Verdict<Vec<Step>> {
-    match machine.run(steps_left) {
+fn solve(data: Data, part: &[&Operation], steps_left: &mut u64) -> Verdict<Vec<Step>> {
+    if let Some(counterexample) = from_nowhere(&data, part) {
+        return counterexample.into();
+    }
+    let mut search = Search::new(Moves::default(), data, part.iter().copied());
+    match search.run(steps_left) {
         End::Explained(order) => Verdict::Ok(order),
-        End::Impossible => explain(&machine, part).into(),
-        End::Exhausted(reason) => Verdict::Undetermined(reason),
+        End::Impossible if search.model().incomplete() => Verdict::Undetermined(
+            "a transaction has too many comparisons that may go either way".to_owned(),
+        ),
+        End::Impossible => explain(search.deepest(), part).into(),
+        End::Exhausted => {
+            Verdict::Undetermined("no order of the data found within the budget".to_owned())
+        }
     }
 }
 
-fn explain(machine: &Machine<'_>, part: &[&Operation]) -> Counterexample {
-    let (taken, mut open) = machine.deepest();
+/// An answer that shows a value which nobody asked to write.
+fn from_nowhere(data: &Data, part: &[&Operation]) -> Option<Counterexample> {
+    let held = data.keys.iter().map(|(key, held)| (key, &held.0));
+    let mut written: BTreeSet<(&Bytes, &Bytes)> = held.collect();
+    for operation in part {
+        each_put(&operation.request, &mut |put| {
+            written.insert((&put.key, &put.value));
+        });
+    }
+    part.iter().find_map(|operation| {
+        let mut lie = None;
+        if let Some(response) = operation.response() {
+            each_shown(&operation.request, &response.body, &mut |kv| {
+                if !written.contains(&(&kv.key, &kv.value)) {
+                    lie.get_or_insert(kv);
+                }
+            });
+        }
+        let kv = lie?;
+        let summary = format!(
+            "operation {} shows {} = {}, which nobody wrote",
+            operation.id,
+            display_short(&kv.key),
+            display_short(&kv.value)
+        );
+        Some(Counterexample::new(GUARANTEE, summary).with(*operation))
+    })
+}
+
+/// Calls `visit` with everything that a request may put.
+fn each_put<'a>(request: &'a Request, visit: &mut impl FnMut(&'a Put)) {
+    match request {
+        Request::Put(put) => visit(put),
+        Request::Txn(txn) => {
+            for inner in txn.then.iter().chain(&txn.otherwise) {
+                each_put(inner, visit);
+            }
+        }
+        Request::Range(_) | Request::Delete(_) | Request::Compact(_) => {}
+    }
+}
+
+/// Calls `visit` with what an answer shows of the present, values included.
+fn each_shown<'a>(request: &Request, body: &'a Body, visit: &mut impl FnMut(&'a KeyValue)) {
+    match (request, body) {
+        (Request::Range(range), Body::Range(body)) if range.revision <= 0 && !range.keys_only => {
+            body.kvs.iter().for_each(visit);
+        }
+        (Request::Put(_), Body::Put(body)) => body.previous.iter().for_each(visit),
+        (Request::Delete(_), Body::Delete(body)) => body.previous.iter().for_each(visit),
+        (Request::Txn(txn), Body::Txn(body)) => {
+            let requests = match body.succeeded {
+                true => &txn.then,
+                false => &txn.otherwise,
+            };
+            for (request, body) in requests.iter().zip(&body.responses) {
+                each_shown(request, body, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn explain((taken, mut open): (usize, Vec<&Operation>), part: &[&Operation]) -> Counterexample {
     open.sort_by_key(|operation| operation.returned);
     let first = open.first().map_or(0, |operation| operation.id);
     let summary = format!("no order of the operations explains operation {first}");
@@ -190,90 +249,4 @@ fn merge(history: &History, mut orders: Vec<Vec<Step>>) -> Vec<Step> {
     }
     points.sort_by_key(|(point, _)| *point);
     points.into_iter().map(|(_, step)| step).collect()
-}
-
-/// Judges the part of a history around a counterexample again, with revisions ignored: is the data
-/// wrong, or only what is said about revisions?
-pub(super) fn second_opinion(history: &History, counterexample: &Counterexample) -> String {
-    let Some(end) = counterexample
-        .operations
-        .iter()
-        .filter_map(|o| o.returned)
-        .max()
-    else {
-        return "not judged: no operation of the counterexample returned".to_owned();
-    };
-    let mut window: Vec<Operation> = history
-        .operations
-        .iter()
-        .filter(|o| o.invoked <= end && is_judged(o))
-        .cloned()
-        .collect();
-    for operation in &mut window {
-        if operation.returned.is_none_or(|returned| returned > end) {
-            operation.outcome = Outcome::Unknown("after the window".to_owned());
-        }
-    }
-    let mut data = Data::default();
-    let mut from = String::new();
-    if window.len() > SECOND_OPINION_OPERATIONS_MAX {
-        let ids: Vec<u64> = counterexample
-            .operations
-            .iter()
-            .map(|witness| witness.id)
-            .collect();
-        let Some((start, revision)) = cut(&mut window, &ids) else {
-            return "not judged: too many operations lead up to the conflict".to_owned();
-        };
-        data = start;
-        from = format!(" from revision {revision} on");
-    }
-    let window: Vec<&Operation> = window
-        .iter()
-        .filter(|operation| is_judged(operation))
-        .collect();
-    let mut steps_left = SECOND_OPINION_STEPS_MAX;
-    let machine = Machine::new(&window, data);
-    let what = format!(
-        "{} operations{from} up to {}",
-        window.len(),
-        display_seconds(end)
-    );
-    match solve(machine, &window, &mut steps_left) {
-        Verdict::Ok(_) => {
-            format!("the data of {what} can be put in order: the revisions are wrong")
-        }
-        Verdict::Violation(_) => {
-            format!("no order explains the data of {what} either: the data is wrong")
-        }
-        Verdict::Undetermined(_) => format!("no verdict on {what} within the budget"),
-    }
-}
-
-/// Replaces the operations up to a revision some way before the conflict by the state they lead
-/// to, if every revision so far has a writer of known outcome.
-fn cut(window: &mut Vec<Operation>, ids: &[u64]) -> Option<(Data, i64)> {
-    let revision = |operation: &Operation| operation.response().map(|response| response.revision);
-    let conflict = window
-        .iter()
-        .filter(|operation| ids.contains(&operation.id));
-    let last = conflict.filter_map(revision).min()? - SECOND_OPINION_REVISIONS;
-    let is_writer = |o: &&Operation| o.response().is_some_and(|r| r.body.is_effect());
-    let mut writers: Vec<&Operation> = window.iter().filter(is_writer).collect();
-    writers.retain(|operation| revision(operation).is_some_and(|revision| revision <= last));
-    writers.sort_by_key(|operation| revision(operation));
-    let mut data = Data::default();
-    for (expected, writer) in (2..=last).zip(&writers) {
-        let body = writer.response().map(|response| &response.body);
-        if revision(writer) != Some(expected)
-            || !data.execute(&writer.request, body, &mut Decisions::default())
-        {
-            return None;
-        }
-    }
-    if i64::try_from(writers.len()) != Ok(last - 1) {
-        return None;
-    }
-    window.retain(|operation| revision(operation).is_none_or(|revision| revision > last));
-    (window.len() <= SECOND_OPINION_OPERATIONS_MAX).then_some((data, last))
 }

@@ -23,6 +23,12 @@ pub(super) struct Data {
     hash: u64,
 }
 
+impl Hash for Data {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.hash);
+    }
+}
+
 impl PartialEq for Data {
     fn eq(&self, other: &Data) -> bool {
         self.hash == other.hash && (self.keys.ptr_eq(&other.keys) || self.keys == other.keys)
@@ -66,10 +72,6 @@ impl Decisions {
 }
 
 impl Data {
-    pub(super) fn hash(&self) -> u64 {
-        self.hash
-    }
-
     pub(super) fn put(&mut self, put: &Put) -> Option<Held> {
         let held = (put.value.clone(), put.lease);
         self.hash ^= entry_hash(&put.key, &held);

@@ -28,7 +28,7 @@ pub(super) struct Accounts<'a> {
 
 impl<'a> Accounts<'a> {
     /// Looks ahead from a gap at `revision`; `keys` is the state before it.
-    pub(super) fn new(plan: &Plan<'a>, keys: &Keys, revision: i64) -> Accounts<'a> {
+    pub(super) fn new(plan: &Plan<'a>, keys: &Keys<'_>, revision: i64) -> Accounts<'a> {
         let mut accounts = Accounts::default();
         let mut writes: BTreeMap<&Bytes, Vec<i64>> = BTreeMap::new();
         // How many gaps there are from this one up to each revision.

@@ -1,8 +1,8 @@
 //! Revisions without a definite writer, and which operations of unknown outcome may fill them.
 //!
 //! Operations that ask for the same thing are interchangeable and form a [`Class`]. Where nobody
-//! looks at a value, it could as well be any other: such values are replaced by [`wild`], and the
-//! classes that then are the same have one [`Shape`]. The search only chooses shapes. Which
+//! looks at a value, it could as well be any other: such values are replaced by one ([`unseen`]), and
+//! the classes that then are the same have one [`Shape`]. The search only chooses shapes. Which
 //! operations stand behind them is a matter of [`super::assignment`], so that a value that is needed
 //! later is never used up where another would do.
 //!
@@ -15,10 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::plan::{Index, Plan};
+use super::witnesses::{Witnesses, revisions_compared};
 use crate::check::KnownOrder;
 use crate::check::known_order::Known;
 use crate::check::store::Keys;
-use crate::history::{Body, Operand, Put, Relation, Request, Txn};
+use crate::check::unseen::{Compared, any_keys_only, simplify};
+use crate::history::{Body, Operand, Put, Relation, Request};
 
 /// The most evidence kept for one revision, in observations.
 const EVIDENCE_MAX: usize = 64;
@@ -72,18 +74,14 @@ pub(super) struct Gaps {
     guarded: BTreeMap<Bytes, BTreeMap<i64, Vec<usize>>>,
 }
 
-/// Stands for every value that cannot matter.
-fn wild() -> Bytes {
-    Bytes::from_static(b"\0any value at all: nobody looks\0")
-}
-
 impl Gaps {
-    pub(super) fn new(plan: &Plan<'_>, known: Option<&KnownOrder>) -> Gaps {
+    pub(super) fn new(plan: &Plan<'_>, witnesses: Witnesses, known: Option<&KnownOrder>) -> Gaps {
         let mut gaps = Gaps::default();
         if plan.gaps == 0 {
             return gaps;
         }
-        let compared = gaps.collect_evidence(plan, known);
+        let (found, compared) = witnesses.finish(plan.operations, plan.with_serializable);
+        gaps.collect_evidence(plan, &found, known);
         gaps.form_classes(plan, compared);
         gaps.pin();
         gaps
@@ -102,7 +100,7 @@ impl Gaps {
     }
 
     /// The shapes that may write in a state.
-    pub(super) fn shapes_in(&self, keys: &Keys) -> Vec<usize> {
+    pub(super) fn shapes_in(&self, keys: &Keys<'_>) -> Vec<usize> {
         let mut found = self.unguarded.clone();
         for (key, by_revision) in &self.guarded {
             let modified = keys.get(key).map_or(0, |entry| entry.mod_revision);
@@ -112,7 +110,7 @@ impl Gaps {
     }
 
     /// Whether the guard of a shape leaves it a chance.
-    pub(super) fn is_open(&self, shape: usize, keys: &Keys) -> bool {
+    pub(super) fn is_open(&self, shape: usize, keys: &Keys<'_>) -> bool {
         let guard = self.shapes[shape].guard.as_ref();
         guard.is_none_or(|(key, revision)| {
             keys.get(key).map_or(0, |entry| entry.mod_revision) == *revision
@@ -127,19 +125,13 @@ impl Gaps {
             && class.calls.first().is_some_and(|call| *call <= deadline)
     }
 
-    fn collect_evidence(&mut self, plan: &Plan<'_>, known: Option<&KnownOrder>) -> Compared {
-        let mut compared = Compared::default();
+    fn collect_evidence(&mut self, plan: &Plan<'_>, found: &[Index], known: Option<&KnownOrder>) {
         let is_gap =
             |revision: i64| (2..=plan.last).contains(&revision) && plan.writer(revision).is_none();
-        for operation in plan.operations {
-            compared.collect(&operation.request);
+        for operation in found.iter().map(|index| plan.operation(*index)) {
             let (Some(response), request) = (operation.response(), &operation.request) else {
                 continue;
             };
-            // What a serializable read shows may be wrong without any harm to this guarantee.
-            if request.is_serializable() && !plan.with_serializable {
-                continue;
-            }
             let values = !any_keys_only(request);
             let mut see = |revision: i64, key: &Bytes, value: Option<&Bytes>| {
                 if is_gap(revision) {
@@ -155,19 +147,13 @@ impl Gaps {
                     see(kv.create_revision, &kv.key, None);
                 }
             });
-            let (Request::Txn(txn), Body::Txn(body)) = (request, &response.body) else {
-                continue;
-            };
-            for compare in txn.compare.iter().filter(|_| body.succeeded) {
-                if let (true, Relation::Equal) = (compare.range_end.is_empty(), compare.relation)
-                    && let Operand::ModRevision(revision) | Operand::CreateRevision(revision) =
-                        compare.operand
-                {
-                    see(revision, &compare.key, None);
+            if let (Request::Txn(txn), Body::Txn(body)) = (request, &response.body) {
+                for (key, revision) in revisions_compared(txn, body) {
+                    see(revision, key, None);
                 }
             }
         }
-        let Some(known) = known else { return compared };
+        let Some(known) = known else { return };
         for revision in (2..=plan.last).filter(|revision| is_gap(*revision)) {
             let pair = |record: &crate::check::Record| (record.key.clone(), record.value.clone());
             match known.at(revision) {
@@ -184,7 +170,6 @@ impl Gaps {
                 }
             }
         }
-        compared
     }
 
     fn form_classes(&mut self, plan: &Plan<'_>, mut compared: Compared) {
@@ -306,41 +291,6 @@ fn guard(request: &Request) -> Option<(Bytes, i64)> {
     })
 }
 
-/// The most ranges of keys whose comparisons by value are told apart.
-const COMPARED_MAX: usize = 64;
-
-/// The keys whose values are compared by anyone.
-#[derive(Default)]
-struct Compared {
-    all: bool,
-    ranges: BTreeSet<(Bytes, Bytes)>,
-}
-
-impl Compared {
-    fn collect(&mut self, request: &Request) {
-        let Request::Txn(txn) = request else { return };
-        for compare in &txn.compare {
-            if matches!(compare.operand, Operand::Value(_)) && !self.all {
-                let range = (compare.key.clone(), compare.range_end.clone());
-                self.ranges.insert(range);
-                self.all = self.ranges.len() > COMPARED_MAX;
-            }
-        }
-        for inner in txn.then.iter().chain(&txn.otherwise) {
-            self.collect(inner);
-        }
-    }
-
-    fn covers(&self, key: &Bytes) -> bool {
-        let within = |(start, end): &(Bytes, Bytes)| match &end[..] {
-            [] => key == start,
-            [0] => key >= start,
-            _ => key >= start && key < end,
-        };
-        self.all || self.ranges.iter().any(within)
-    }
-}
-
 impl Evidence {
     /// What is known to have been written at which key; no value where only the key was seen, or
     /// where it was removed.
@@ -382,44 +332,6 @@ impl Evidence {
     }
 }
 
-/// The request without what cannot matter when nobody sees the answer.
-fn simplify(request: &Request, matters: &impl Fn(&Put) -> bool) -> Request {
-    match request {
-        Request::Put(put) => {
-            let value = if matters(put) {
-                put.value.clone()
-            } else {
-                wild()
-            };
-            Request::Put(Put {
-                value,
-                prev_kv: false,
-                ..put.clone()
-            })
-        }
-        Request::Delete(delete) => {
-            let mut delete = delete.clone();
-            delete.prev_kv = false;
-            Request::Delete(delete)
-        }
-        Request::Txn(txn) => {
-            let simplify_all = |requests: &[Request]| {
-                // A read matters only in so far as it may be refused.
-                let kept = requests
-                    .iter()
-                    .filter(|r| !matches!(r, Request::Range(r) if r.revision <= 0));
-                kept.map(|request| simplify(request, matters)).collect()
-            };
-            Request::Txn(Txn {
-                compare: txn.compare.clone(),
-                then: simplify_all(&txn.then),
-                otherwise: simplify_all(&txn.otherwise),
-            })
-        }
-        Request::Range(_) | Request::Compact(_) => request.clone(),
-    }
-}
-
 fn collect_puts(request: &Request, puts: &mut BTreeSet<(Bytes, Bytes)>) {
     match request {
         Request::Put(put) => _ = puts.insert((put.key.clone(), put.value.clone())),
@@ -430,13 +342,5 @@ fn collect_puts(request: &Request, puts: &mut BTreeSet<(Bytes, Bytes)>) {
                 .for_each(|request| collect_puts(request, puts));
         }
         _ => {}
-    }
-}
-
-fn any_keys_only(request: &Request) -> bool {
-    match request {
-        Request::Range(range) => range.keys_only,
-        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).any(any_keys_only),
-        _ => false,
     }
 }

@@ -39,10 +39,12 @@ mod order;
 mod plan;
 mod points;
 mod replay;
+mod roles;
+mod witnesses;
 
 use gaps::Gaps;
 use order::Order;
-use plan::Plan;
+use plan::{Plan, Unfit};
 use replay::{End, Fill, Replay};
 
 /// Judges a history.
@@ -63,13 +65,14 @@ pub(super) fn judge(
     options: &Options<'_>,
     with_serializable: bool,
 ) -> Verdict<Certificate> {
-    if let Err(problem) = certificate::well_formed(history) {
-        return Verdict::Undetermined(problem);
+    if let Err(problem) = history.check_the_rest() {
+        return malformed(&problem);
     }
     let planned = Plan::new(&history.operations, options.known_order, with_serializable);
     let mut plan = match planned {
         Ok(plan) => plan,
-        Err(counterexample) => return Verdict::Violation(counterexample),
+        Err(Unfit::Malformed(problem)) => return malformed(&problem),
+        Err(Unfit::Violation(counterexample)) => return Verdict::Violation(counterexample),
     };
     let order = match Order::new(&plan) {
         Ok(order) => order,
@@ -78,7 +81,8 @@ pub(super) fn judge(
     if let Some(counterexample) = plan.too_many_revisions.take() {
         return Verdict::Violation(counterexample);
     }
-    let gaps = Gaps::new(&plan, options.known_order);
+    let witnesses = std::mem::take(&mut plan.witnesses);
+    let gaps = Gaps::new(&plan, witnesses, options.known_order);
     let mut replay = Replay::new(&plan, &order, &gaps);
     let steps_max = options
         .steps_max
@@ -124,6 +128,10 @@ pub(super) fn judge(
             Verdict::Undetermined(format!("the order found does not stand up: {problem}"))
         }
     }
+}
+
+fn malformed(problem: &str) -> Verdict<Certificate> {
+    Verdict::Undetermined(format!("malformed history: {problem}"))
 }
 
 fn statistics(plan: &Plan<'_>, fills: &[(i64, Fill)], steps: u64) -> Statistics {

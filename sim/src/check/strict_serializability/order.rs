@@ -14,9 +14,9 @@ use crate::check::Counterexample;
 
 /// The least return among the operations that must come later, and whose it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    pub(super) at: u64,
-    pub(super) by: Index,
+struct Deadline {
+    at: u64,
+    by: Index,
 }
 
 const NEVER: Deadline = Deadline {
@@ -32,8 +32,9 @@ impl Deadline {
 
 /// What the forced order allows.
 pub(super) struct Order {
-    /// By revision: whoever wrote it must have been invoked by then.
-    pub(super) deadlines: Vec<Deadline>,
+    /// The revisions without a definite writer, ascending: whoever wrote one must have been invoked
+    /// by then.
+    deadlines: Vec<(i64, u64)>,
     /// Operations that were told "compacted", perhaps because of a compaction whose outcome is
     /// unknown: left for the end, when every other place is known.
     pub(super) deferred: Vec<(i64, Index)>,
@@ -59,7 +60,7 @@ impl Order {
         };
         let mut future: Vec<_> = plan.future.clone();
         future.sort_unstable();
-        let mut deadlines = vec![NEVER; plan.writers.len()];
+        let mut deadlines = Vec::with_capacity(plan.gaps);
         let mut least = NEVER;
         let in_time = |index: Index, deadline: Deadline| {
             if plan.called(index) > deadline.at {
@@ -79,10 +80,12 @@ impl Order {
             while let Some((_, deadline)) = compactions.next_if(|(at, _)| *at == revision) {
                 least = least.or(*deadline);
             }
-            deadlines[usize::try_from(revision).unwrap_or(0)] = least;
-            if let Some(writer) = plan.writer(revision) {
-                in_time(writer, least)?;
-                least = least.or(effective(writer));
+            match plan.writer(revision) {
+                Some(writer) => {
+                    in_time(writer, least)?;
+                    least = least.or(effective(writer));
+                }
+                None => deadlines.push((revision, least.at)),
             }
             while let Some((asked, index)) = future.pop_if(|(at, _)| *at >= revision) {
                 if asked == revision {
@@ -90,10 +93,17 @@ impl Order {
                 }
             }
         }
+        deadlines.reverse();
         Ok(Order {
             deadlines,
             deferred,
         })
+    }
+
+    /// By when whoever wrote this revision must have been invoked, where that is not known.
+    pub(super) fn deadline(&self, revision: i64) -> u64 {
+        let found = self.deadlines.binary_search_by_key(&revision, |gap| gap.0);
+        found.map_or(u64::MAX, |at| self.deadlines[at].1)
     }
 }
 

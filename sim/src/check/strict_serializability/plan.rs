@@ -6,11 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::explain;
+use super::roles::{Role, called, lease_puts, returned, revisions_asked, role};
+use super::witnesses::Witnesses;
 use crate::check::{Counterexample, KnownOrder};
-use crate::history::{Body, Failure, FailureClass, Operation, Outcome, Request};
+use crate::history::lines::Sense;
+use crate::history::{Operation, Request};
 
 /// An index into the history's operations.
 pub(super) type Index = u32;
+
+/// After how many operations witnesses are looked for among them.
+const LOOK_EVERY: Index = 1024;
+
+/// Stands for no operation. A history that large does not fit into memory.
+const NOBODY: Index = Index::MAX;
 
 /// The places of all operations. Revisions index the vectors directly; slots 0 and 1 have no
 /// writer, because revision 1 is the empty store.
@@ -19,11 +28,14 @@ pub(super) struct Plan<'a> {
     /// When each operation may take effect at the earliest, and has at the latest.
     calls: Vec<u64>,
     returns: Vec<u64>,
+    /// Whether every operation's id is its index.
+    plain_ids: bool,
     /// Whether serializable reads are judged with the rest.
     pub(super) with_serializable: bool,
     /// The last revision that anything bears witness to.
     pub(super) last: i64,
-    pub(super) writers: Vec<Option<Index>>,
+    /// [`NOBODY`] where no answered operation is the writer.
+    writers: Vec<Index>,
     readers: Vec<Index>,
     reader_starts: Vec<u32>,
     /// Operations of unknown outcome that may have written.
@@ -47,9 +59,25 @@ pub(super) struct Plan<'a> {
     /// Operations of unknown outcome.
     pub(super) unknown: u64,
     pub(super) not_checked: NotChecked,
+    /// Who may bear witness to what nobody is known to have written.
+    pub(super) witnesses: Witnesses,
     /// Why there are more revisions than can have been written, if there are. Two operations against
     /// real time say it better, so they are looked for first.
     pub(super) too_many_revisions: Option<Box<Counterexample>>,
+}
+
+/// Why operations have no places.
+pub(super) enum Unfit {
+    /// The history makes no sense.
+    Malformed(String),
+    /// No order gives them what their answers demand.
+    Violation(Box<Counterexample>),
+}
+
+impl From<Box<Counterexample>> for Unfit {
+    fn from(counterexample: Box<Counterexample>) -> Unfit {
+        Unfit::Violation(counterexample)
+    }
 }
 
 /// Definite operations that this judge says nothing about.
@@ -59,118 +87,23 @@ pub(super) struct NotChecked {
     pub(super) failures: u64,
 }
 
-/// The place of one operation.
-enum Role {
-    Writer(i64),
-    Reader(i64),
-    Compaction(i64),
-    Compacted(i64),
-    Future(i64),
-    UnknownWrite,
-    UnknownCompaction(i64),
-    Serializable,
-    Failure,
-    /// Got an answer of another kind, or was told something about a revision that it did not name.
-    Nonsense,
-    Nothing,
-}
-
-fn role(operation: &Operation, with_serializable: bool) -> Role {
-    let serializable = operation.request.is_serializable();
-    match (&operation.outcome, &operation.request) {
-        (Outcome::Unknown(_), Request::Compact(compact)) if compact.revision > 0 => {
-            Role::UnknownCompaction(compact.revision)
-        }
-        (Outcome::Unknown(_), request) if request.may_write() => Role::UnknownWrite,
-        (Outcome::Unknown(_), _) => Role::Nothing,
-        (Outcome::Ok(response), Request::Compact(compact)) if compact.revision > 0 => {
-            match response.body {
-                Body::Compact => Role::Compaction(compact.revision),
-                _ => Role::Nonsense,
-            }
-        }
-        (Outcome::Ok(_), Request::Compact(_)) => Role::Failure,
-        (Outcome::Ok(_), _) if serializable && !with_serializable => Role::Serializable,
-        (Outcome::Ok(response), _) if response.body.is_effect() => Role::Writer(response.revision),
-        (Outcome::Ok(response), _) => Role::Reader(response.revision),
-        (Outcome::Failed(_), _) if serializable => Role::Serializable,
-        (Outcome::Failed(failure), request) => failed(failure, request),
-    }
-}
-
-/// What a refusal says about the state, if anything.
-fn failed(failure: &Failure, request: &Request) -> Role {
-    if ![FailureClass::Compacted, FailureClass::FutureRevision].contains(&failure.class) {
-        return Role::Failure;
-    }
-    let asked = revisions_asked(request);
-    let (oldest, newest) = match (asked.iter().min(), asked.iter().max()) {
-        _ if names_no_possible_revision(request) => return Role::Failure,
-        (Some(oldest), Some(newest)) => (*oldest, *newest),
-        _ => return Role::Nonsense,
-    };
-    let compaction = matches!(request, Request::Compact(_));
-    match failure.class {
-        FailureClass::Compacted if compaction => Role::Compacted(oldest),
-        FailureClass::Compacted => Role::Compacted(oldest + 1),
-        _ => Role::Future(newest),
-    }
-}
-
-/// Whether a request names a revision that no store can have; how it is refused is not judged.
-fn names_no_possible_revision(request: &Request) -> bool {
-    match request {
-        Request::Range(range) => range.revision < 0,
-        Request::Compact(compact) => compact.revision <= 0,
-        Request::Txn(txn) => txn
-            .then
-            .iter()
-            .chain(&txn.otherwise)
-            .any(names_no_possible_revision),
-        Request::Put(_) | Request::Delete(_) => false,
-    }
-}
-
-/// The explicit revisions that a request names.
-fn revisions_asked(request: &Request) -> Vec<i64> {
-    match request {
-        Request::Range(range) if range.revision > 0 => vec![range.revision],
-        Request::Compact(compact) if compact.revision > 0 => vec![compact.revision],
-        Request::Txn(txn) => txn
-            .then
-            .iter()
-            .chain(&txn.otherwise)
-            .flat_map(revisions_asked)
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The number of puts in a request that attach a key to a lease.
-fn lease_puts(request: &Request) -> usize {
-    match request {
-        Request::Put(put) => usize::from(put.lease != 0),
-        Request::Txn(txn) => txn.then.iter().chain(&txn.otherwise).map(lease_puts).sum(),
-        _ => 0,
-    }
-}
-
 impl<'a> Plan<'a> {
     /// Finds every operation's place. With `with_serializable`, serializable reads are held to
     /// have been invoked at the beginning of time, and are judged with the rest.
     ///
     /// # Errors
-    /// Two writers of one revision, an answer without a sensible revision, or more revisions than
-    /// operations that can have written them.
+    /// An operation that makes no sense, two writers of one revision, an answer without a sensible
+    /// revision, or more revisions than operations that can have written them.
     pub(super) fn new(
         operations: &'a [Operation],
         known: Option<&KnownOrder>,
         with_serializable: bool,
-    ) -> Result<Plan<'a>, Box<Counterexample>> {
+    ) -> Result<Plan<'a>, Unfit> {
         let mut plan = Plan {
             operations,
-            calls: operations.iter().map(called).collect(),
-            returns: operations.iter().map(returned).collect(),
+            calls: Vec::with_capacity(operations.len()),
+            returns: Vec::with_capacity(operations.len()),
+            plain_ids: true,
             with_serializable,
             last: 1,
             writers: Vec::new(),
@@ -187,16 +120,26 @@ impl<'a> Plan<'a> {
             leases: false,
             unknown: 0,
             not_checked: NotChecked::default(),
+            witnesses: Witnesses::default(),
             too_many_revisions: None,
         };
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         let mut lease_count = 0;
+        let mut sense = Sense::default();
+        let mut nonsense = None;
+        // The history is long and this looks at all of it: whatever is wanted of every operation is
+        // taken in one pass, while it is in the processor's cache.
         for (index, operation) in (0..).zip(operations) {
+            sense.look(operation);
+            plan.calls.push(called(operation));
+            plan.returns.push(returned(operation));
+            plan.plain_ids &= operation.id == u64::from(index);
             lease_count += lease_puts(&operation.request);
             plan.unknown += u64::from(operation.is_unknown());
             match role(operation, with_serializable) {
                 Role::Writer(revision) => {
                     writers.push((revision, index));
+                    plan.witnesses.written(revision);
                     plan.find_old_reads(index, &operation.request);
                 }
                 Role::Reader(revision) => {
@@ -212,15 +155,23 @@ impl<'a> Plan<'a> {
                 }
                 Role::Serializable => plan.not_checked.serializable += 1,
                 Role::Failure => plan.not_checked.failures += 1,
-                Role::Nonsense => {
+                Role::Nonsense if nonsense.is_none() => {
                     let summary = format!(
                         "operation {} got an answer to another question",
                         operation.id
                     );
-                    return Err(explain::start(summary).with(operation).into());
+                    nonsense = Some(explain::start(summary).with(operation));
                 }
-                Role::Nothing => {}
+                Role::Nonsense | Role::Nothing => {}
             }
+            if index % LOOK_EVERY == 0 && !plan.unknown_writes.is_empty() {
+                let so_far = &operations[..=index as usize];
+                plan.witnesses.look(so_far, with_serializable);
+            }
+        }
+        sense.of(operations).map_err(Unfit::Malformed)?;
+        if let Some(nonsense) = nonsense {
+            return Err(Unfit::Violation(nonsense.into()));
         }
         plan.leases = lease_count > 0;
         plan.compactions.sort_unstable();
@@ -314,10 +265,11 @@ impl<'a> Plan<'a> {
     }
 
     fn fill_slots(&mut self, writers: &[(i64, Index)]) -> Result<(), Box<Counterexample>> {
-        self.writers = vec![None; usize::try_from(self.last).unwrap_or(0) + 1];
+        self.writers = vec![NOBODY; usize::try_from(self.last).unwrap_or(0) + 1];
         for (revision, index) in writers {
             let slot = &mut self.writers[usize::try_from(*revision).unwrap_or(0)];
-            if let Some(first) = slot.replace(*index) {
+            let first = std::mem::replace(slot, *index);
+            if first != NOBODY {
                 let summary = format!("two operations wrote revision {revision}");
                 return Err(explain::start(summary)
                     .with(self.operation(first))
@@ -330,7 +282,7 @@ impl<'a> Plan<'a> {
             .writers
             .iter()
             .skip(2)
-            .filter(|writer| writer.is_none())
+            .filter(|writer| **writer == NOBODY)
             .count();
         Ok(())
     }
@@ -361,9 +313,8 @@ impl<'a> Plan<'a> {
     }
 
     fn find_old_reads(&mut self, index: Index, request: &Request) {
-        let mut asked = revisions_asked(request);
-        asked.sort_unstable();
-        if let Some(oldest) = asked.first() {
+        let asked = revisions_asked(request);
+        if let Some(oldest) = asked.iter().min() {
             self.old_reads.insert(index, *oldest);
             self.demanded.extend(asked);
         }
@@ -373,12 +324,23 @@ impl<'a> Plan<'a> {
         &self.operations[index as usize]
     }
 
+    /// The id of an operation.
+    pub(super) fn id(&self, index: Index) -> u64 {
+        match self.plain_ids {
+            true => u64::from(index),
+            false => self.operation(index).id,
+        }
+    }
+
+    /// Whether an operation helps to find the order, but has no place in it.
+    pub(super) fn only_helps(&self, index: Index) -> bool {
+        self.with_serializable && self.operation(index).request.is_serializable()
+    }
+
     /// The definite writer of a revision.
     pub(super) fn writer(&self, revision: i64) -> Option<Index> {
-        self.writers
-            .get(usize::try_from(revision).ok()?)
-            .copied()
-            .flatten()
+        let writer = self.writers.get(usize::try_from(revision).ok()?).copied();
+        writer.filter(|writer| *writer != NOBODY)
     }
 
     /// The operations that changed nothing at a revision, in the order of their invocation.
@@ -409,21 +371,5 @@ fn counted(count: usize, what: &str) -> String {
         (1, _) => format!("1 {what}"),
         (count, Some((noun, rest))) => format!("{count} {noun}s {rest}"),
         (count, None) => format!("{count} {what}s"),
-    }
-}
-
-/// A serializable read shows the past: it was true at some time before it was invoked, too.
-fn called(operation: &Operation) -> u64 {
-    if operation.request.is_serializable() {
-        0
-    } else {
-        operation.invoked
-    }
-}
-
-fn returned(operation: &Operation) -> u64 {
-    match operation.outcome {
-        Outcome::Unknown(_) => u64::MAX,
-        _ => operation.returned.unwrap_or(u64::MAX),
     }
 }

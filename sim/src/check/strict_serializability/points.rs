@@ -33,7 +33,9 @@ enum Rank {
 
 struct Points<'p, 'a> {
     plan: &'p Plan<'a>,
-    steps: Vec<(u64, Rank, Step)>,
+    steps: Vec<Step>,
+    /// Where each step belongs, when they do not come in the order in which they are placed.
+    ranks: Option<Vec<(u64, Rank)>>,
     /// The point of each revision's write, where a compaction asks for it.
     written: BTreeMap<i64, u64>,
     /// The oldest revision read, and the point of the read; later the latest point of this or any
@@ -48,26 +50,37 @@ pub(super) fn order(
     fills: &[(i64, Fill)],
     certain: bool,
 ) -> Result<Vec<Step>, Problem> {
+    let floating = !plan.compactions.is_empty() || !plan.compacted.is_empty();
+    let sorted = floating || !plan.future.is_empty();
     let mut points = Points {
         plan,
         steps: Vec::with_capacity(plan.operations.len()),
+        ranks: sorted.then(|| Vec::with_capacity(plan.operations.len())),
         written: BTreeMap::new(),
         old_reads: BTreeMap::new(),
     };
     points.place(fills);
-    let floating = !plan.compactions.is_empty() || !plan.compacted.is_empty();
     if floating {
         points.compact(order, certain)?;
     }
-    if floating || !plan.future.is_empty() {
-        points.steps.sort_by_key(|(point, rank, _)| (*point, *rank));
-    }
-    Ok(points.steps.into_iter().map(|(_, _, step)| step).collect())
+    let Some(ranks) = points.ranks else {
+        return Ok(points.steps);
+    };
+    let mut ranked: Vec<((u64, Rank), Step)> = ranks.into_iter().zip(points.steps).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    Ok(ranked.into_iter().map(|(_, step)| step).collect())
 }
 
 impl Points<'_, '_> {
     fn id(&self, index: Index) -> Step {
-        Step::Operation(self.plan.operation(index).id)
+        Step::Operation(self.plan.id(index))
+    }
+
+    fn push(&mut self, point: u64, rank: Rank, step: Step) {
+        self.steps.push(step);
+        if let Some(ranks) = &mut self.ranks {
+            ranks.push((point, rank));
+        }
     }
 
     /// Writers and readers, revision by revision.
@@ -88,8 +101,7 @@ impl Points<'_, '_> {
         for revision in 1..=plan.last {
             while let Some((_, index)) = future.next_if(|(asked, _)| *asked <= revision) {
                 point = point.max(plan.called(index));
-                self.steps
-                    .push((plan.called(index), Rank::Future, self.id(index)));
+                self.push(plan.called(index), Rank::Future, self.id(index));
             }
             if let Some(writer) = plan.writer(revision) {
                 self.put(writer, &mut point);
@@ -98,7 +110,7 @@ impl Points<'_, '_> {
                     Fill::Operation(index) => self.put(*index, &mut point),
                     Fill::Expiry(lease) => {
                         let rank = Rank::Placed(self.steps.len() as u64);
-                        self.steps.push((point, rank, Step::Expiry(*lease)));
+                        self.push(point, rank, Step::Expiry(*lease));
                     }
                 }
             }
@@ -110,8 +122,7 @@ impl Points<'_, '_> {
             }
         }
         for (_, index) in future {
-            self.steps
-                .push((plan.called(index), Rank::Future, self.id(index)));
+            self.push(plan.called(index), Rank::Future, self.id(index));
         }
     }
 
@@ -122,9 +133,9 @@ impl Points<'_, '_> {
             *latest = (*latest).max(*point);
         }
         // A serializable read helps to find the order, but has no place in it.
-        if !self.plan.operation(index).request.is_serializable() {
+        if !self.plan.only_helps(index) {
             let rank = Rank::Placed(self.steps.len() as u64);
-            self.steps.push((*point, rank, self.id(index)));
+            self.push(*point, rank, self.id(index));
         }
     }
 
@@ -170,12 +181,10 @@ impl Points<'_, '_> {
         for ((revision, point, index, _), _) in
             points.iter().zip(&needed).filter(|(_, needed)| **needed)
         {
-            self.steps
-                .push((*point, Rank::Compaction(*revision), self.id(*index)));
+            self.push(*point, Rank::Compaction(*revision), self.id(*index));
         }
         for (_, index) in &plan.compacted {
-            self.steps
-                .push((plan.returned(*index), Rank::Compacted, self.id(*index)));
+            self.push(plan.returned(*index), Rank::Compacted, self.id(*index));
         }
         Ok(())
     }

@@ -9,23 +9,19 @@
 //! them is no part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bytes::Bytes;
 use im::OrdMap;
 
-use super::accounts::Accounts;
 use super::assignment::Assignment;
-use super::explain;
 use super::gaps::{Evidence, Gaps};
 use super::order::Order;
 use super::plan::{Index, Plan};
+use crate::check::Counterexample;
 use crate::check::store::{Context, Keys, Mismatch, apply, expire, judge};
-use crate::check::{Counterexample, Record};
-use crate::history::display_short;
 
-/// The most hopeless situations remembered; beyond, they are searched again when met again.
-const HOPELESS_MAX: usize = 500_000;
+mod back;
+mod candidates;
+mod told;
 
 /// What filled a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +68,8 @@ struct Taken {
 }
 
 /// A gap with several candidates, and the state before it.
-struct Choice {
-    situation: Situation,
+struct Choice<'p> {
+    situation: Situation<'p>,
     taken: usize,
     operations: usize,
     candidates: Vec<Filler>,
@@ -94,10 +90,10 @@ struct Candidates {
 
 /// Everything that the steps from a gap on depend on, but for what is left of the operations.
 #[derive(Clone)]
-struct Situation {
+struct Situation<'p> {
     revision: i64,
-    keys: Keys,
-    past: OrdMap<i64, Keys>,
+    keys: Keys<'p>,
+    past: OrdMap<i64, Keys<'p>>,
 }
 
 /// The search.
@@ -105,11 +101,11 @@ pub(super) struct Replay<'p, 'a> {
     plan: &'p Plan<'a>,
     order: &'p Order,
     gaps: &'p Gaps,
-    now: Situation,
+    now: Situation<'p>,
     taken: Vec<Taken>,
     assignment: Assignment<'p>,
-    choices: Vec<Choice>,
-    hopeless: BTreeMap<u64, Vec<Situation>>,
+    choices: Vec<Choice<'p>>,
+    hopeless: BTreeMap<u64, Vec<Situation<'p>>>,
     /// Judgements made, over all branches.
     pub(super) steps: u64,
     /// How many gaps had more than one candidate, over all branches.
@@ -248,122 +244,13 @@ impl<'p, 'a> Replay<'p, 'a> {
         .map_err(|mismatch| Failure::Wrong(index, mismatch))
     }
 
-    /// Whatever may have written the current revision.
-    fn candidates(&mut self) -> Candidates {
-        let revision = self.now.revision;
-        let slot = usize::try_from(revision).unwrap_or(0);
-        let deadline = self.order.deadlines[slot].at;
-        if let Some(classes) = self.gaps.by_evidence(revision) {
-            return self.candidates_by_evidence(classes, deadline);
-        }
-        let accounts = Accounts::new(self.plan, &self.now.keys, revision);
-        let mut fillers = self.candidates_by_state(deadline, Some(&accounts));
-        if fillers.is_empty() {
-            // Going on shows which answer refutes them all.
-            fillers = self.candidates_by_state(deadline, None);
-        }
-        let fixed = false;
-        Candidates { fillers, fixed }
-    }
-
-    /// The candidates where a put of a known value was seen.
-    fn candidates_by_evidence(&mut self, classes: &[usize], deadline: u64) -> Candidates {
-        let revision = self.now.revision;
-        let gaps = self.gaps;
-        let mut fixed = true;
-        let mut found: Vec<(usize, Vec<usize>, Vec<Record>)> = Vec::new();
-        for number in classes {
-            let class = &gaps.classes[*number];
-            if !gaps.may_fill(*number, revision, deadline) {
-                continue;
-            }
-            fixed &= gaps.shapes[class.shape].puts.is_some();
-            if !gaps.is_open(class.shape, &self.now.keys) {
-                continue;
-            }
-            self.steps += 1;
-            let mut keys = self.now.keys.clone();
-            let Some(records) = apply(&mut keys, &class.request, revision - 1) else {
-                continue;
-            };
-            let evidence = gaps.evidence(revision);
-            if evidence.is_some_and(|evidence| !evidence.allows(&records)) {
-                continue;
-            }
-            match found.iter_mut().find(|(shape, ..)| *shape == class.shape) {
-                Some((_, classes, _)) => classes.push(*number),
-                None => found.push((class.shape, vec![*number], records)),
-            }
-        }
-        if found.len() > 1 {
-            let accounts = Accounts::new(self.plan, &self.now.keys, revision);
-            let refuted = |found: &(usize, Vec<usize>, Vec<Record>)| accounts.refute(&found.2);
-            let count = found.len();
-            if !found.iter().all(refuted) {
-                found.retain(|found| !refuted(found));
-            }
-            fixed &= found.len() == count;
-        }
-        let fillers = found
-            .into_iter()
-            .map(|(shape, classes, _)| Filler::Shape(shape, classes))
-            .collect();
-        Candidates { fillers, fixed }
-    }
-
-    /// The candidates where nothing or little is known of the gap.
-    fn candidates_by_state(
-        &mut self,
-        deadline: u64,
-        accounts: Option<&Accounts<'_>>,
-    ) -> Vec<Filler> {
-        let revision = self.now.revision;
-        let gaps = self.gaps;
-        let evidence = gaps.evidence(revision);
-        let allowed = |records: &[Record]| {
-            evidence.is_none_or(|evidence| evidence.allows(records))
-                && accounts.is_none_or(|accounts| !accounts.refute(records))
-        };
-        let mut found = Vec::new();
-        for number in gaps.shapes_in(&self.now.keys) {
-            let shape = &gaps.shapes[number];
-            let puts = shape.puts.as_deref();
-            if let (Some(puts), Some(accounts)) = (puts, accounts)
-                && accounts.refute_puts(puts)
-            {
-                continue;
-            }
-            let able = |class: &&usize| gaps.may_fill(**class, revision, deadline);
-            if !shape.classes.iter().any(|class| able(&class)) {
-                continue;
-            }
-            self.steps += 1;
-            let mut keys = self.now.keys.clone();
-            if apply(&mut keys, &shape.request, revision - 1).is_some_and(|r| allowed(&r)) {
-                let classes = shape.classes.iter().filter(able).copied().collect();
-                found.push(Filler::Shape(number, classes));
-            }
-        }
-        if self.plan.leases {
-            let leases: BTreeSet<i64> = self.now.keys.values().map(|entry| entry.lease).collect();
-            for lease in leases.into_iter().filter(|lease| *lease != 0) {
-                self.steps += 1;
-                if allowed(&expire(&mut self.now.keys.clone(), lease)) {
-                    found.push(Filler::Expiry(lease));
-                }
-            }
-        }
-        found
-    }
-
     /// Fills the current gap; or says which gaps have taken all the operations that could.
     fn take(&mut self, filler: &Filler, forced: bool) -> Result<(), BTreeSet<i64>> {
         let revision = self.now.revision;
         let mut expiry = None;
         match filler {
             Filler::Shape(shape, classes) => {
-                let slot = usize::try_from(revision).unwrap_or(0);
-                let deadline = self.order.deadlines[slot].at;
+                let deadline = self.order.deadline(revision);
                 let assigned = self.assignment.push(revision, classes.clone(), deadline);
                 assigned.map_err(|gaps| {
                     self.steps += gaps.len() as u64;
@@ -377,7 +264,7 @@ impl<'p, 'a> Replay<'p, 'a> {
                     if let (Some(entry), Some(value)) = (self.now.keys.get_mut(key), value)
                         && entry.mod_revision == revision
                     {
-                        entry.value = value.clone();
+                        entry.value = value;
                     }
                 }
             }
@@ -392,181 +279,5 @@ impl<'p, 'a> Replay<'p, 'a> {
             forced,
         });
         Ok(())
-    }
-
-    /// Takes the next candidate of the last choice; false when it has none left.
-    fn take_next(&mut self) -> bool {
-        loop {
-            let Some(choice) = self.choices.last_mut() else {
-                return false;
-            };
-            let Some(filler) = choice.candidates.get(choice.next).cloned() else {
-                return false;
-            };
-            choice.next += 1;
-            self.taken.truncate(choice.taken);
-            self.assignment.truncate(choice.operations);
-            self.now = choice.situation.clone();
-            match self.take(&filler, false) {
-                Ok(()) => return true,
-                Err(gaps) => {
-                    if let Some(choice) = self.choices.last_mut() {
-                        choice.starved = true;
-                        choice
-                            .blame
-                            .iter_mut()
-                            .for_each(|blame| blame.extend(&gaps));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Goes back to the last choice that matters and has a candidate left; false when there is none.
-    fn go_back(&mut self, failure: Failure) -> bool {
-        let mut starved = matches!(failure, Failure::Starved(_));
-        let mut blame = match failure {
-            Failure::Starved(blame) => blame,
-            _ => None,
-        };
-        loop {
-            if let Some(gaps) = &blame {
-                let (keep, only_choices) = self.choices_to_blame(gaps);
-                self.choices.truncate(keep);
-                blame = blame.filter(|_| only_choices);
-            }
-            let Some(choice) = self.choices.last_mut() else {
-                return false;
-            };
-            choice.starved |= starved;
-            choice.blame = match (choice.blame.take(), blame) {
-                (Some(mut known), Some(new)) => {
-                    known.extend(&new);
-                    Some(known)
-                }
-                _ => None,
-            };
-            if self.take_next() {
-                return true;
-            }
-            let Some(mut choice) = self.choices.pop() else {
-                return false;
-            };
-            self.taken.truncate(choice.taken);
-            starved = choice.starved;
-            blame = choice.blame.take().filter(|_| choice.fixed);
-            if !starved && self.hopeless.len() < HOPELESS_MAX {
-                let hash = choice.situation.hash();
-                self.hopeless
-                    .entry(hash)
-                    .or_default()
-                    .push(choice.situation);
-            }
-        }
-    }
-
-    /// How many choices there are up to the last that can change what these gaps took, and whether
-    /// it is to blame for no more than its own gap. What followed from it, unless it was forced, may
-    /// have followed from earlier choices just as well.
-    fn choices_to_blame(&self, gaps: &BTreeSet<i64>) -> (usize, bool) {
-        let mut end = self.taken.len();
-        for (number, choice) in self.choices.iter().enumerate().rev() {
-            let to_blame = |taken: &Taken| !taken.forced && gaps.contains(&taken.revision);
-            let followed = self.taken.get(choice.taken + 1..end).unwrap_or(&[]);
-            if followed.iter().any(to_blame) {
-                return (number + 1, false);
-            }
-            if self.taken.get(choice.taken).is_some_and(to_blame) {
-                return (number + 1, true);
-            }
-            end = choice.taken;
-        }
-        (0, true)
-    }
-
-    fn is_hopeless(&self) -> bool {
-        self.hopeless
-            .get(&self.now.hash())
-            .is_some_and(|known| known.iter().any(|known| known.same(&self.now)))
-    }
-
-    fn note(&mut self, failure: &Failure) {
-        let failure = match failure {
-            Failure::Hopeless => return,
-            Failure::Wrong(index, mismatch) => Failure::Wrong(*index, mismatch.clone()),
-            Failure::NobodyWrote | Failure::Starved(_) => Failure::NobodyWrote,
-        };
-        if self
-            .deepest
-            .as_ref()
-            .is_none_or(|(revision, _)| *revision < self.now.revision)
-        {
-            self.deepest = Some((self.now.revision, failure));
-        }
-    }
-
-    fn contradiction(&self) -> Box<Counterexample> {
-        let counterexample = match &self.deepest {
-            Some((_, Failure::Wrong(index, mismatch))) => self.plan.wrong_answer(*index, mismatch),
-            Some((revision, _)) => self.nobody_wrote(*revision),
-            // Going back without a failure noted cannot happen: the first failure is noted.
-            None => explain::start("no order explains the history"),
-        };
-        if self.choices_made == 0 {
-            return counterexample.into();
-        }
-        let unknown = self.plan.unknown_writes.len();
-        let reason = format!(
-            "this is as far as any assignment of the {unknown} operations of unknown outcome to the \
-             {} revisions without a definite writer goes",
-            self.plan.gaps
-        );
-        counterexample.because(reason).into()
-    }
-
-    fn nobody_wrote(&self, revision: i64) -> Counterexample {
-        let evidence = self.gaps.evidence(revision);
-        let pairs: Vec<_> = evidence.into_iter().flat_map(Evidence::pairs).collect();
-        let shown = |value: &Option<Bytes>| value.as_ref().map_or("?".to_owned(), display_short);
-        let content: BTreeSet<_> = pairs
-            .iter()
-            .map(|(key, value)| (display_short(key), shown(value)))
-            .collect();
-        let content: Vec<_> = content.into_iter().collect();
-        let mut counterexample = self.plan.nobody_wrote(revision, &content);
-        let twin = pairs
-            .iter()
-            .find_map(|(key, value)| self.plan.twins(revision, key, value.as_ref()?));
-        if let Some((first, index)) = twin {
-            let operation = self.plan.operation(index);
-            counterexample = counterexample.with(operation).because(format!(
-                "revision {revision} holds the content of operation {}, already at {first}: \
-                 executed twice",
-                operation.id
-            ));
-        }
-        counterexample
-    }
-}
-
-impl Situation {
-    fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.revision.hash(&mut hasher);
-        self.keys.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn same(&self, other: &Situation) -> bool {
-        self.revision == other.revision
-            && self.keys == other.keys
-            && self.past.len() == other.past.len()
-            && self
-                .past
-                .iter()
-                .zip(other.past.iter())
-                .all(|(mine, theirs)| {
-                    mine.0 == theirs.0 && (mine.1.ptr_eq(theirs.1) || mine.1 == theirs.1)
-                })
     }
 }

@@ -1,9 +1,12 @@
 //! Each guarantee with a history that keeps it and one that breaks it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bytes::Bytes;
+
 use super::*;
 use crate::history::{
-    Body, Compact, Delete, DeleteBody, Operation, Outcome, Put, PutBody, Request, Response,
+    Body, Compact, Delete, DeleteBody, KeyValue, Operation, Outcome, Put, PutBody, Request,
+    Response,
 };
 
 const SECOND: u64 = 1_000_000_000;

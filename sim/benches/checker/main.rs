@@ -8,9 +8,8 @@
 //! Every size is measured on a million operations: one history of that length, or a hundred
 //! different ones of ten thousand, each judged once and then the next. So all sizes find the history
 //! in memory and not in the processor's cache, and none is known to the branch predictor by heart.
-//! "again" is what one more judgement of the history judged last costs: a short one is in the cache
-//! then, and that is all that makes it cheaper. What is shown is the median of [`ROUNDS`]; memory is
-//! given back after each, so that the page faults of the first use are part of all of them.
+//! "again" is what one more judgement of the history judged last costs: of a short one much is in the
+//! caches then. What is shown is the median of [`ROUNDS`].
 
 use std::time::{Duration, Instant};
 

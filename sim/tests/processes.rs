@@ -8,7 +8,9 @@
     reason = "this test lives in the real world, and a failure of its own steps is a failed test"
 )]
 
-use std::net::TcpListener;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -118,25 +120,12 @@ fn server_binary() -> PathBuf {
         .clone()
 }
 
-/// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().unwrap().port())
-        .collect()
-}
-
 fn start_cluster(directory: &Path) -> Vec<Member> {
-    let ports = free_ports(6);
-    let peers: Vec<String> = (0..3)
-        .map(|i| format!("http://127.0.0.1:{}", ports[i]))
+    let urls: Vec<String> = ports::addresses(6)
+        .iter()
+        .map(|address| format!("http://{address}"))
         .collect();
-    let clients: Vec<String> = (0..3)
-        .map(|i| format!("http://127.0.0.1:{}", ports[3 + i]))
-        .collect();
+    let (peers, clients) = urls.split_at(3);
     let cluster: Vec<String> = (0..3).map(|i| format!("m{}={}", i + 1, peers[i])).collect();
     (0..3)
         .map(|i| {

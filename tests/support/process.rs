@@ -6,9 +6,11 @@
     reason = "these tests stand outside any host"
 )]
 
+#[path = "ports.rs"]
+mod ports;
+
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -40,21 +42,16 @@ impl Place {
     }
 }
 
-/// Places for `count` members named `m1`, `m2`, …, on ports that were free a moment ago.
+/// Places for `count` members named `m1`, `m2`, …, on ports of their own.
 pub fn places(count: usize) -> Vec<Place> {
-    // All held at once, so that no port is given twice.
-    let held: Vec<TcpListener> = (0..2 * count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
-    held.chunks(2)
-        .zip(1..)
-        .map(|(pair, number)| Place {
-            name: format!("m{number}"),
-            client_address: address(&pair[0]),
-            peer_address: address(&pair[1]),
-        })
-        .collect()
+    let addresses = ports::addresses(2 * count);
+    let pairs = addresses.chunks(2).zip(1..);
+    let place = |(pair, number): (&[String], u32)| Place {
+        name: format!("m{number}"),
+        client_address: pair[0].clone(),
+        peer_address: pair[1].clone(),
+    };
+    pairs.map(place).collect()
 }
 
 /// The server under test. `VETCD_BINARY` puts another in its place: a real etcd, to see whether the

@@ -1,9 +1,11 @@
 //! Three members of vetcd or of a real etcd, as processes on free ports.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::ports::addresses;
 
 pub struct Member(Child);
 
@@ -65,14 +67,7 @@ pub struct Cluster {
 
 /// Three members of `program` in `folder`.
 pub fn cluster(program: &Path, folder: &Path, watch_progress: &'static str) -> Cluster {
-    let held: Vec<TcpListener> = (0..6)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let addresses: Vec<String> = held
-        .iter()
-        .map(|held| held.local_addr().unwrap().to_string())
-        .collect();
-    drop(held);
+    let addresses = addresses(6);
     let (peers, clients) = addresses.split_at(3);
     let initial: Vec<String> = peers
         .iter()

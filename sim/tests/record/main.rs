@@ -14,8 +14,9 @@
 
 mod cluster;
 mod lies;
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -260,14 +261,10 @@ fn three_members_of_etcd() {
 #[test]
 fn nobody_there() {
     let folder = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
+    let address = &ports::addresses(1)[0];
     let output = sim(
         folder.path(),
-        &["record", "--endpoints", &port, "--timeout", "200ms"],
+        &["record", "--endpoints", address, "--timeout", "200ms"],
     );
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(

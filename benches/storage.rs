@@ -26,7 +26,6 @@ use vetcd::config::Config;
 use vetcd::host::os::OsDisk;
 use vetcd::host::{Disk, OpenMode};
 use vetcd::mvcc::State;
-
 use vetcd::server::{boot, offline};
 use vetcd::snapshot::etcd_schema::Records;
 use vetcd::wal::{Batch, Log, Metadata, Options};
@@ -211,12 +210,7 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
         (true, "  the same after a crash".into()),
     ] {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = command
-            .arg(BOOT)
-            .arg(&data_dir)
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .unwrap();
+        let output = command.arg(BOOT).arg(&data_dir).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         let mut numbers = text
@@ -245,8 +239,8 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
 }
 
 /// Boots, tells the times until it can take part in raft and from then until it has its keys (ns), and
-/// the resident memory it took, now and at most (bytes), and ends
-/// without closing the store, as in a crash.
+/// the resident memory it took, now and at most (bytes), and ends without closing the store, as in a
+/// crash.
 fn boot_here(data_dir: &Path) {
     let (before, _) = memory();
     let options = boot::Options::at_rest(data_dir, cluster());
@@ -254,20 +248,16 @@ fn boot_here(data_dir: &Path) {
     let begun = Instant::now();
     let booted = boot::boot(&disk, &options).unwrap();
     let opened = begun.elapsed();
-    let boot::Booted {
-        store, restored, ..
-    } = booted;
-    let store = store.read().unwrap();
+    let (backend, mut state) = booted.store.read().unwrap();
     let read = begun.elapsed() - opened;
     let (now, peak) = memory();
     let (opened, read) = (opened.as_nanos(), read.as_nanos());
     println!("{opened} {read} {} {}", now - before, peak - before);
-    let (backend, mut state) = store;
     state.put(&PutRequest::default()).unwrap();
     let meta = backend.meta().unwrap();
     backend.commit(&state.take_changes(), &meta).unwrap();
     // No destructor, and a commit behind the last clean end: what a crash leaves.
-    std::mem::forget((backend, state, restored));
+    std::mem::forget((backend, state, booted.restored));
 }
 
 /// The process's resident memory now, and its peak (bytes); 0 where the system does not tell.

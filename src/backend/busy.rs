@@ -63,16 +63,21 @@ impl Busy {
         if said[0] == 0 {
             return Ok(None);
         }
+        let length = file.len()?;
         let mut written = 0;
         let mut buffer = vec![0; PART_BYTES as usize];
-        for (part, offset) in (0..file.len()?).step_by(PART_BYTES as usize).enumerate() {
+        for (part, offset) in (0..length).step_by(PART_BYTES as usize).enumerate() {
             let touched = said.get(part + 1).is_some_and(|byte| *byte != 0);
             if said[0] == IN_PARTS && !touched {
                 continue;
             }
-            let read = file.read_at(offset, &mut buffer)?;
-            file.write_at(offset, &buffer[..read])?;
-            written += read as u64;
+            let bytes = PART_BYTES.min(length - offset);
+            let content = &mut buffer[..bytes as usize];
+            if file.read_at(offset, content)? < content.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_at(offset, content)?;
+            written += bytes;
         }
         file.sync_data().map_err(failed_sync)?;
         Ok(Some(written))

@@ -67,6 +67,11 @@ impl StoreFile {
         Ok(&*self.file)
     }
 
+    /// Does something to the note, if there is one.
+    fn noting(&self, what: impl FnOnce(&Busy) -> io::Result<()>) -> io::Result<()> {
+        self.busy.as_deref().map_or(Ok(()), what)
+    }
+
     fn latched<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
             self.failed.store(true, Ordering::Release);
@@ -96,8 +101,8 @@ impl StorageBackend for StoreFile {
         let grown = match file.len() {
             Ok(length) if length < len => {
                 self.wanted.fetch_max(len - length, Ordering::Relaxed);
-                let covered = self.busy.as_ref().map(|busy| busy.cover(len));
-                covered.unwrap_or(Ok(())).and_then(|()| file.allocate(len))
+                self.noting(|busy| busy.cover(len))
+                    .and_then(|()| file.allocate(len))
             }
             Ok(_) => file.set_len(len),
             Err(error) => Err(error),
@@ -112,14 +117,7 @@ impl StorageBackend for StoreFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let file = self.open()?;
-        let noted = self
-            .busy
-            .as_ref()
-            .map(|busy| busy.touch(offset, data.len()));
-        self.latched(
-            noted
-                .unwrap_or(Ok(()))
-                .and_then(|()| file.write_at(offset, data)),
-        )
+        let noted = self.noting(|busy| busy.touch(offset, data.len()));
+        self.latched(noted.and_then(|()| file.write_at(offset, data)))
     }
 }

@@ -274,6 +274,42 @@ impl Client {
             .await
     }
 
+    /// Adds a member.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn member_add(
+        &mut self,
+        request: pb::MemberAddRequest,
+    ) -> Result<pb::MemberAddResponse, CallError> {
+        self.call(async |channel| cluster(channel).member_add(request).await)
+            .await
+    }
+
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn member_promote(
+        &mut self,
+        request: pb::MemberPromoteRequest,
+    ) -> Result<pb::MemberPromoteResponse, CallError> {
+        self.call(async |channel| cluster(channel).member_promote(request).await)
+            .await
+    }
+
+    /// Removes a member.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn member_remove(
+        &mut self,
+        request: pb::MemberRemoveRequest,
+    ) -> Result<pb::MemberRemoveResponse, CallError> {
+        self.call(async |channel| cluster(channel).member_remove(request).await)
+            .await
+    }
+
     /// Asks the current endpoint how it is.
     ///
     /// # Errors

@@ -41,35 +41,3 @@ impl PutOff {
         group
     }
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use super::*;
-
-    fn commit(term: u64, commit: u64) -> Batch {
-        Batch {
-            hard_state: Some(HardState {
-                term,
-                vote: 1,
-                commit,
-            }),
-            ..Batch::default()
-        }
-    }
-
-    #[test]
-    fn the_newest_waits_and_stands_before_its_group_once() {
-        let mut waiting = PutOff::default();
-        assert!(waiting.is_empty());
-        waiting.put_off(&commit(1, 3));
-        waiting.put_off(&commit(1, 4));
-        waiting.put_off(&Batch::default());
-        assert!(!waiting.is_empty());
-        let group = waiting.with_group(vec![commit(2, 4)], &Defects::default());
-        assert_eq!(group, [commit(1, 4), commit(2, 4)]);
-        assert!(waiting.is_empty());
-        let group = waiting.with_group(Vec::new(), &Defects::default());
-        assert_eq!(group, []);
-    }
-}

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vetcd::api::proto::etcdserverpb as pb;
-use vetcd::client::{CallError, Client, cluster};
+use vetcd::client::{CallError, Client};
 use vetcd::host::Host;
 
 use crate::cluster::{Cluster, peer_url_of};
@@ -68,7 +68,10 @@ impl Operator {
                 return self.remove(id).await;
             }
             return match started {
-                true => self.promote(id).await,
+                true => {
+                    let request = pb::MemberPromoteRequest { id };
+                    self.client.member_promote(request).await.map(drop)
+                }
                 false => Ok(()),
             };
         }
@@ -86,8 +89,19 @@ impl Operator {
         }
         match free.is_empty() {
             true => Ok(()),
-            false => self.add(free[pick(random, free.len())]).await,
+            false => {
+                let request = pb::MemberAddRequest {
+                    peer_ur_ls: vec![peer_url_of(free[pick(random, free.len())])],
+                    is_learner: true,
+                };
+                self.client.member_add(request).await.map(drop)
+            }
         }
+    }
+
+    async fn remove(&mut self, id: u64) -> Result<(), CallError> {
+        let request = pb::MemberRemoveRequest { id };
+        self.client.member_remove(request).await.map(drop)
     }
 
     /// Starts members that have not been, and tells the cluster's keeper who is none any more.
@@ -126,33 +140,6 @@ impl Operator {
             }
         }
         on.into_keys().collect()
-    }
-
-    async fn add(&mut self, machine: u32) -> Result<(), CallError> {
-        let request = pb::MemberAddRequest {
-            peer_ur_ls: vec![peer_url_of(machine)],
-            is_learner: true,
-        };
-        let adding = self
-            .client
-            .call(async |channel| cluster(channel).member_add(request).await);
-        adding.await.map(drop)
-    }
-
-    async fn promote(&mut self, id: u64) -> Result<(), CallError> {
-        let request = pb::MemberPromoteRequest { id };
-        let promoting = self
-            .client
-            .call(async |channel| cluster(channel).member_promote(request).await);
-        promoting.await.map(drop)
-    }
-
-    async fn remove(&mut self, id: u64) -> Result<(), CallError> {
-        let request = pb::MemberRemoveRequest { id };
-        let removing = self
-            .client
-            .call(async |channel| cluster(channel).member_remove(request).await);
-        removing.await.map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vetcd::api::proto::etcdserverpb as pb;
-use vetcd::client::{CallError, Client, cluster};
+use vetcd::client::{CallError, Client};
 use vetcd::host::Host;
 
 use crate::cluster::{Cluster, peer_url_of};
@@ -60,10 +60,17 @@ impl Operator {
                 .iter()
                 .find(|member| member.peer_ur_ls.contains(&url));
             match listed {
-                Some(member) if refused.contains(&machine) => self.remove(member.id).await?,
+                Some(member) if refused.contains(&machine) => {
+                    let request = pb::MemberRemoveRequest { id: member.id };
+                    self.client.member_remove(request).await?;
+                }
                 None => {
                     self.machines.removed(machine);
-                    self.add(url).await?;
+                    let request = pb::MemberAddRequest {
+                        peer_ur_ls: vec![url],
+                        is_learner: false,
+                    };
+                    self.client.member_add(request).await?;
                 }
                 Some(member) if member.name.is_empty() => self.start(machine, &members),
                 Some(_) => {
@@ -72,25 +79,6 @@ impl Operator {
             }
         }
         Ok(())
-    }
-
-    async fn remove(&mut self, id: u64) -> Result<(), CallError> {
-        let request = pb::MemberRemoveRequest { id };
-        let removing = self
-            .client
-            .call(async |channel| cluster(channel).member_remove(request).await);
-        removing.await.map(drop)
-    }
-
-    async fn add(&mut self, url: String) -> Result<(), CallError> {
-        let request = pb::MemberAddRequest {
-            peer_ur_ls: vec![url],
-            is_learner: false,
-        };
-        let adding = self
-            .client
-            .call(async |channel| cluster(channel).member_add(request).await);
-        adding.await.map(drop)
     }
 
     /// Starts the member that was added, unless that has been done and it only has not said its name.

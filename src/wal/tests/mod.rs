@@ -9,6 +9,7 @@ mod damage;
 mod disk;
 mod fuzz;
 mod model;
+mod put_off;
 mod random;
 mod reserved;
 mod writer;

@@ -67,7 +67,24 @@ const KIND_OF_WORKLOAD: KeyDoc = required(
     "Which workload this is.",
 );
 
+const LOOK_EVERY: KeyDoc = key(
+    "every",
+    Kind::Duration,
+    "1s",
+    "Time between looks at the cluster.",
+);
+const OPERATOR_TIMEOUT: KeyDoc = key(
+    "timeout",
+    Kind::Duration,
+    "2s",
+    "The operator gives up on a request after this.",
+);
+
 const CLIENTS: Kind = Kind::Count { min: 1, max: 1024 };
+const KEYS: Kind = Kind::Count {
+    min: 1,
+    max: 1_000_000,
+};
 const TTL: Kind = Kind::Count { min: 2, max: 3600 };
 
 /// The kinds of `[[workload]]`.
@@ -78,27 +95,14 @@ pub const WORKLOADS: &[Table] = &[
               retry a write by themselves; what timed out is recorded as unknown.",
         groups: &[&[
             KIND_OF_WORKLOAD,
-            key(
-                "clients",
-                Kind::Count { min: 1, max: 1024 },
-                "8",
-                "How many clients.",
-            ),
+            key("clients", CLIENTS, "8", "How many clients."),
             key(
                 "rate",
                 Kind::Rate,
                 "200/s",
                 "Operations of all clients together.",
             ),
-            key(
-                "keys",
-                Kind::Count {
-                    min: 1,
-                    max: 1_000_000,
-                },
-                "16",
-                "How many keys they share.",
-            ),
+            key("keys", KEYS, "16", "How many keys they share."),
             key(
                 "value-size",
                 Kind::Count {
@@ -256,7 +260,7 @@ pub const WORKLOADS: &[Table] = &[
             KIND_OF_WORKLOAD,
             key(
                 "clients",
-                Kind::Count { min: 1, max: 1024 },
+                CLIENTS,
                 "4",
                 "How many clients, one stream each.",
             ),
@@ -268,10 +272,7 @@ pub const WORKLOADS: &[Table] = &[
             ),
             key(
                 "keys",
-                Kind::Count {
-                    min: 1,
-                    max: 1_000_000,
-                },
+                KEYS,
                 "16",
                 "How many keys there are to watch; as many as `kv` has.",
             ),
@@ -308,24 +309,14 @@ pub const WORKLOADS: &[Table] = &[
               at a time, each decided by what the cluster says its members are. A scenario has one.",
         groups: &[&[
             KIND_OF_WORKLOAD,
-            key(
-                "every",
-                Kind::Duration,
-                "1s",
-                "Time between looks at the cluster.",
-            ),
+            LOOK_EVERY,
             key(
                 "spares",
                 Kind::Count { min: 1, max: 8 },
                 "2",
                 "Machines beyond `[cluster] members`.",
             ),
-            key(
-                "timeout",
-                Kind::Duration,
-                "2s",
-                "The operator gives up on a request after this.",
-            ),
+            OPERATOR_TIMEOUT,
         ]],
     },
     Table {
@@ -334,21 +325,7 @@ pub const WORKLOADS: &[Table] = &[
               from the cluster, adds it again, and starts it with an empty data directory. Each \
               step is decided by what the cluster says its members are. In the end every member \
               has to be there. A scenario has one.",
-        groups: &[&[
-            KIND_OF_WORKLOAD,
-            key(
-                "every",
-                Kind::Duration,
-                "1s",
-                "Time between looks at the cluster.",
-            ),
-            key(
-                "timeout",
-                Kind::Duration,
-                "2s",
-                "The operator gives up on a request after this.",
-            ),
-        ]],
+        groups: &[&[KIND_OF_WORKLOAD, LOOK_EVERY, OPERATOR_TIMEOUT]],
     },
     Table {
         name: "auth",

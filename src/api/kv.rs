@@ -8,7 +8,7 @@ use super::error::{auth_status, store_status};
 use super::proto::etcdserverpb as pb;
 use super::proto::etcdserverpb::kv_server::Kv;
 use super::proto::vetcdpb::log_request;
-use crate::mvcc::{self, check};
+use crate::mvcc::{self, KeyRanges, check};
 use crate::server::{self, Credentials, Refusal, Server};
 
 /// Serves KV from a [`Server`].
@@ -59,6 +59,8 @@ impl Kv for KvService {
         self.server.metrics().server.ranges.inc();
         let serializable = request.serializable;
         let (published, caller) = self.server.read_as(&credentials, serializable).await?;
+        let keys = |keys: &mut KeyRanges| keys.insert_request(&request.key, &request.range_end);
+        let published = self.server.knowing(published, keys).await?;
         let permitted = published
             .auth
             .permit_range(&caller, &request.key, &request.range_end);
@@ -119,6 +121,8 @@ impl Kv for KvService {
         if mvcc::is_read_only(&request) {
             let serializable = is_serializable(&request);
             let (published, caller) = self.server.read_as(&credentials, serializable).await?;
+            let keys = |keys: &mut KeyRanges| keys.insert_txn(&request);
+            let published = self.server.knowing(published, keys).await?;
             let permitted = published
                 .auth
                 .permit_txn(&caller, &request, &|_| Vec::new());

@@ -226,10 +226,8 @@ impl State {
         let mut merged = Permitted::default();
         let roles = user.roles.iter().filter_map(|role| self.roles.get(role));
         for permission in roles.flat_map(|role| &role.permissions) {
-            let add = |ranges: &mut crate::mvcc::KeyRanges| match &permission.range_end[..] {
-                b"" => ranges.insert_key(&permission.key),
-                b"\0" => ranges.insert(&permission.key, None),
-                end => ranges.insert(&permission.key, Some(end.to_vec())),
+            let add = |ranges: &mut crate::mvcc::KeyRanges| {
+                ranges.insert_request(&permission.key, &permission.range_end);
             };
             // An unknown kind, from a newer member, permits nothing.
             match Type::try_from(permission.perm_type) {

@@ -61,7 +61,7 @@ impl Error {
         }
     }
 
-    pub(super) fn damaged(path: &Path, what: impl ToString) -> Error {
+    pub(crate) fn damaged(path: &Path, what: impl ToString) -> Error {
         Error::Damaged {
             path: path.to_owned(),
             what: what.to_string(),

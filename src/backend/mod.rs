@@ -26,10 +26,12 @@ mod busy;
 mod codec;
 mod error;
 mod file;
+pub mod key_index;
 mod offline;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unread;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +50,10 @@ use codec::{Totals, name};
 pub use error::Error;
 use file::StoreFile;
 use tables::{KEY, META, load_leases, read_meta, store_leases, stored_totals, write_meta};
+pub(crate) use unread::Unread;
+
+/// Records read between two questions whether to go on.
+const LOOK_EVERY: u64 = 4096;
 
 /// How the store's file is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +157,8 @@ impl Backend {
         options: Options,
     ) -> Result<Backend, Error> {
         remove_stale(disk, path)?;
+        // It is of the store that goes.
+        remove_index(disk, path)?;
         let building = building_path(path);
         Self::build(disk, path, &building, state, meta, options).inspect_err(|error| {
             if error.fault() == Fault::Full {
@@ -286,6 +294,18 @@ impl Backend {
     /// # Errors
     /// The disk's, or damage: a checksum, a missing entry, records no store could have written.
     pub fn load(&self) -> Result<Loaded, Error> {
+        let loaded = self.load_while(&|| true)?;
+        loaded.ok_or_else(|| Error::Closed {
+            path: self.path.clone(),
+        })
+    }
+
+    /// [`Backend::load`] that ends, without anything, as soon as it is not to go on.
+    ///
+    /// # Errors
+    /// As [`Backend::load`].
+    pub fn load_while(&self, go_on: &dyn Fn() -> bool) -> Result<Option<Loaded>, Error> {
+        let mut ended = false;
         let mut restore = Restore::new();
         let mut found = Totals::default();
         let mut leases = 0;
@@ -297,6 +317,10 @@ impl Backend {
                 let (name, value) = entry?;
                 let (name, value) = (name.value(), value.value());
                 found.add(name, value);
+                if found.records.is_multiple_of(LOOK_EVERY) && !go_on() {
+                    ended = true;
+                    break;
+                }
                 let Some(record) = codec::decode_record(name, value) else {
                     fault = Some(format!(
                         "the entry of record {} is garbled",
@@ -310,10 +334,14 @@ impl Backend {
                 }
             }
             if fault.is_none() {
-                fault = load_leases(&transaction, &mut restore, &mut leases)?;
+                let push = |lease: &_| restore.push_lease(lease);
+                fault = load_leases(&transaction, push, &mut leases)?;
             }
             read_meta(&transaction)
         })?;
+        if ended {
+            return Ok(None);
+        }
         let damaged = |what: &str| Error::damaged(&self.path, what);
         if let Some(what) = fault {
             return Err(damaged(&what));
@@ -329,7 +357,7 @@ impl Backend {
         let state = restore
             .finish(meta.revision, meta.compact_revision, meta.compact_finished)
             .map_err(|error| Error::damaged(&self.path, error))?;
-        Ok(Loaded { state, meta })
+        Ok(Some(Loaded { state, meta }))
     }
 
     /// Makes `changes` and `meta` durable in one transaction. The revisions inside `meta` are
@@ -503,6 +531,15 @@ fn building_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     PathBuf::from(name)
+}
+
+/// Removes the index of the keys of the store at `path`, if there is one.
+///
+/// # Errors
+/// The disk's.
+pub fn remove_index(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    let index = key_index::path_beside(path);
+    key_index::remove(disk, &index).map_err(Error::io(&index))
 }
 
 /// Removes what a crash left of a store being built.

@@ -6,9 +6,8 @@ use redb::{ReadableTable, TableDefinition};
 
 use super::Error;
 use super::codec::{self, Totals, name};
-use crate::api::proto::vetcdpb::BackendMeta;
+use crate::api::proto::vetcdpb::{BackendMeta, LeaseRecord};
 use crate::lease;
-use crate::mvcc::Restore;
 
 pub(super) const KEY: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("key");
 const LEASE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("lease");
@@ -60,7 +59,7 @@ pub(super) fn stored_totals(transaction: &redb::WriteTransaction) -> Result<Tota
 /// has no table of them.
 pub(super) fn load_leases(
     transaction: &redb::ReadTransaction,
-    restore: &mut Restore,
+    mut push: impl FnMut(&LeaseRecord) -> Result<(), lease::RestoreError>,
     count: &mut u64,
 ) -> Result<Option<String>, redb::Error> {
     let table = match transaction.open_table(LEASE) {
@@ -74,7 +73,7 @@ pub(super) fn load_leases(
             let name = name.value().escape_ascii();
             return Ok(Some(format!("the entry of lease {name} is garbled")));
         };
-        if let Err(error) = restore.push_lease(&record) {
+        if let Err(error) = push(&record) {
             return Ok(Some(error.to_string()));
         }
         *count += 1;

@@ -148,6 +148,11 @@ pub struct Config {
     )]
     pub backend_batch_limit: usize,
 
+    /// Size of the store from which on an index of its keys is kept beside it, bytes. With that a member
+    /// serves clients before it has read its store.
+    #[arg(help_heading = "Member", long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub experimental_key_index_from_bytes: u64,
+
     /// Size at which the next segment of the log is begun, bytes.
     #[arg(help_heading = "Member", long, value_name = "BYTES", default_value_t = 64 << 20)]
     pub wal_segment_bytes: u64,

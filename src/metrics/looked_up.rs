@@ -70,9 +70,11 @@ impl LookedUp {
         }
     }
 
-    /// Looks everything up but `keys`, which takes a while to count.
-    pub(super) fn set(&self, server: &Server, keys: i64) {
-        self.keys.set(keys);
+    /// Looks everything up but `keys`, which takes a while to count and is not known at first.
+    pub(super) fn set(&self, server: &Server, keys: Option<i64>) {
+        if let Some(keys) = keys {
+            self.keys.set(keys);
+        }
         let revision = server.serializable().auth.revision();
         self.auth_revision.set(whole(revision));
         self.quota.set(server.quota().map_or(0, whole));

@@ -192,13 +192,16 @@ pub async fn render(server: &Arc<Server>) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// How many keys there are. Goes through all of them.
-fn key_count(state: &State) -> i64 {
+/// How many keys there are, if that is known yet. Goes through all of them.
+fn key_count(state: &State) -> Option<i64> {
+    if state.is_partial() {
+        return None;
+    }
     let everything = RangeRequest {
         key: Bytes::from_static(b"\0"),
         range_end: Bytes::from_static(b"\0"),
         count_only: true,
         ..Default::default()
     };
-    state.range(&everything).map_or(0, |found| found.count)
+    state.range(&everything).ok().map(|found| found.count)
 }

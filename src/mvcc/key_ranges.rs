@@ -44,6 +44,12 @@ impl KeyRanges {
         self.ranges.insert(start, end);
     }
 
+    /// The ranges, disjoint and in order: start (included) and end (excluded; `None` for no end).
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let ranges = self.ranges.iter();
+        ranges.map(|(start, end)| (&start[..], end.as_deref()))
+    }
+
     /// Adds every range of `other`.
     pub(crate) fn extend(&mut self, other: KeyRanges) {
         for (start, end) in other.ranges {

@@ -24,12 +24,14 @@ mod error;
 mod hash;
 mod key_ranges;
 mod leases;
+mod partial;
 mod range;
 mod record;
 mod restore;
 mod revision;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod txn;
 mod write;
 
@@ -46,6 +48,7 @@ pub use changes::Changes;
 pub use error::{Code, Error};
 pub use hash::StateHash;
 pub(crate) use key_ranges::KeyRanges;
+pub use partial::Contradiction;
 use record::KeyHistory;
 pub use record::Record;
 pub use restore::{Restore, RestoreError};
@@ -98,6 +101,8 @@ pub struct State {
     leases: Leases,
     /// Lease and key of each live key that hangs on a lease; derived from the keys' versions.
     attached: OrdSet<(i64, Bytes)>,
+    /// The keys that are known, while the store is still being read; `None`: all are.
+    known: Option<Arc<KeyRanges>>,
 }
 
 impl Default for State {
@@ -122,6 +127,7 @@ impl State {
             removed: im::Vector::new(),
             leases: Leases::default(),
             attached: OrdSet::new(),
+            known: None,
         }
     }
 
@@ -188,10 +194,16 @@ impl State {
             .flat_map(move |history| history.from(revision))
     }
 
+    /// The keys held, in order, each with its records, oldest first.
+    pub(crate) fn histories(
+        &self,
+    ) -> impl Iterator<Item = (&Bytes, impl ExactSizeIterator<Item = &Arc<Record>>)> {
+        self.keys.iter().map(|(key, history)| (key, history.iter()))
+    }
+
     /// Adds a record to both maps. It must be the newest of all.
-    fn append(&mut self, record: Record) {
+    fn append(&mut self, record: Arc<Record>) {
         self.attach(&record);
-        let record = Arc::new(record);
         if let Some(history) = self.keys.get_mut(&record.kv.key) {
             Arc::make_mut(history).push(record.clone());
         } else {

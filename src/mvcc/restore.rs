@@ -46,9 +46,6 @@ pub enum RestoreError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// A lease is not one that a member could have stored.
-    #[error(transparent)]
-    Lease(#[from] lease::RestoreError),
     /// The store's revisions contradict its records or each other.
     #[error(
         "the store's revisions are impossible: at {revision}, compaction {compact_finished} of \
@@ -104,8 +101,8 @@ impl Restore {
     ///
     /// # Errors
     /// When it is none, or there already.
-    pub fn push_lease(&mut self, lease: &LeaseRecord) -> Result<(), RestoreError> {
-        Ok(self.leases.restore(lease)?)
+    pub fn push_lease(&mut self, lease: &LeaseRecord) -> Result<(), lease::RestoreError> {
+        self.leases.restore(lease)
     }
 
     /// Ends the records. `revision`, `compact_revision` and `compact_finished` are the store's,
@@ -244,7 +241,7 @@ fn check_oldest(record: &Record) -> Result<(), &'static str> {
 }
 
 /// Whether `record` can be the version right after `previous` of the same key.
-fn check_successor(previous: &Record, record: &Record) -> Result<(), &'static str> {
+pub(super) fn check_successor(previous: &Record, record: &Record) -> Result<(), &'static str> {
     let (old, new) = (&previous.kv, &record.kv);
     let fits = match (previous.tombstone, record.tombstone) {
         (true, true) => return Err("it deletes a deleted key"),

@@ -1,5 +1,7 @@
 //! Writing keys: puts and deletes, alone or as parts of a transaction.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Error, Record, Revision, State, header};
@@ -137,11 +139,11 @@ impl<'a> Writer<'a> {
             main: self.next_revision,
             sub: self.written,
         };
-        self.state.append(Record {
+        self.state.append(Arc::new(Record {
             revision,
             tombstone,
             kv,
-        });
+        }));
         self.written += 1;
     }
 

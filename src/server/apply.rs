@@ -33,8 +33,10 @@ use super::board::Board;
 use super::boot;
 use super::commit::Commit;
 use super::counts;
+use super::indexing::Indexing;
 use super::news::News;
 use super::permit::permit;
+use super::reading::{self, Reading, Whole};
 use super::refusal::Refusal;
 use super::upkeep::Order;
 use super::waiters::{Outcome, Waiters};
@@ -92,18 +94,22 @@ pub struct BackendOptions {
 }
 
 /// Something other than an entry to react to.
-enum Signal {
+pub(super) enum Signal {
     CommitDue,
     Committed(Box<Result<CommitDone, Error>>),
     CompactionDue,
+    /// The index of the keys is written, or could not be.
+    Indexed(std::io::Result<bool>),
 }
 
 /// What a finished commit has to tell.
-struct CommitDone {
+pub(super) struct CommitDone {
     reached: Reached,
     /// The store to use from now on.
     backend: Arc<Backend>,
     size: Option<Size>,
+    /// What is to be indexed, now that it is durable.
+    to_index: Option<State>,
     /// The backend was built anew, or could not be, for whoever asked.
     defragmented: Option<(Result<Backend, backend::Error>, Answer)>,
 }
@@ -143,6 +149,10 @@ pub struct Applier {
     pub current: Published,
     /// The last index the backend held at the start: entries up to it are not applied again.
     pub restored: u64,
+    /// The store is still being read.
+    pub reading: Option<Reading>,
+    pub whole: Arc<Whole>,
+    pub indexing: Indexing,
     pub backend: Arc<Backend>,
     pub backends: watch::Sender<Arc<Backend>>,
     pub options: BackendOptions,
@@ -168,8 +178,8 @@ pub struct Applier {
 
 /// What is going on besides applying entries. Each flag says that a signal is on its way, and is
 /// cleared by that signal alone; so a snapshot installed meanwhile can leave none of them behind.
-struct Progress {
-    signals: mpsc::UnboundedSender<Signal>,
+pub(super) struct Progress {
+    pub(super) signals: mpsc::UnboundedSender<Signal>,
     /// A commit runs; `Committed` will come.
     committing: bool,
     /// A timer runs; `CommitDue` will come.
@@ -199,7 +209,10 @@ impl Applier {
             physical: Vec::new(),
             uncommitted: 0,
         };
-        self.compact(&mut progress);
+        if self.reading.is_none() {
+            self.whole.announce();
+            self.compact(&mut progress);
+        }
         loop {
             let throttled =
                 progress.committing && progress.uncommitted > 4 * self.options.batch_limit;
@@ -211,14 +224,16 @@ impl Applier {
                 },
                 Some(order) = self.orders.recv() => match order {
                     Order::Defragment(answer) => progress.defragment.push(answer),
+                    Order::Learn(keys, answer) => self.learn_for(keys, answer).await,
                 },
+                read = reading::heard(&mut self.reading) => self.on_read(read, &mut progress).await?,
                 apply = self.applies.recv(), if !throttled => match apply {
-                    Some(Apply::Entries(entries)) => self.apply(entries, &mut progress).await?,
+                    Some(Apply::Entries(entries)) => {
+                        self.apply_known(entries, &mut heard, &mut progress).await?;
+                    }
                     Some(Apply::Install { index, term }) => {
-                        while progress.committing {
-                            if let Some(signal) = heard.recv().await {
-                                self.on_signal(signal, &mut progress).await?;
-                            }
+                        while progress.committing || self.reading.is_some() {
+                            self.wait(&mut heard, &mut progress).await?;
                         }
                         self.metrics.upkeep.installing.set(1);
                         let installed = self.install(index, term).await;
@@ -259,10 +274,14 @@ impl Applier {
                 if !Arc::ptr_eq(&self.backend, &done.backend) {
                     self.use_backend(done.backend);
                 }
+                if let Some(state) = done.to_index {
+                    self.write_index(state, progress);
+                }
                 if let Some((built, answer)) = done.defragmented {
                     // Whoever asked may have gone.
                     match built {
                         Ok(backend) => {
+                            self.indexing.replaced();
                             self.use_backend(Arc::new(backend));
                             let _ = answer.send(Ok(()));
                         }
@@ -277,6 +296,7 @@ impl Applier {
                 }
                 self.raft.backend_durable(done.reached).await;
             }
+            Signal::Indexed(written) => self.on_indexed(written).await,
             Signal::CompactionDue => {
                 progress.compacting = false;
                 self.compact(progress);
@@ -288,6 +308,41 @@ impl Applier {
     fn use_backend(&mut self, backend: Arc<Backend>) {
         self.backend = backend;
         self.backends.send_replace(self.backend.clone());
+        self.read_again();
+    }
+
+    /// Waits for anything but entries and orders.
+    async fn wait(
+        &mut self,
+        heard: &mut mpsc::UnboundedReceiver<Signal>,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            Some(signal) = heard.recv() => self.on_signal(signal, progress).await,
+            read = reading::heard(&mut self.reading) => self.on_read(read, progress).await,
+        }
+    }
+
+    /// Applies entries, each when its keys are known.
+    async fn apply_known(
+        &mut self,
+        mut entries: Vec<Committed>,
+        heard: &mut mpsc::UnboundedReceiver<Signal>,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        while self.reading.is_some() && !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(reading::ENTRIES_AT_ONCE));
+            while !self.is_ready_for(&entries).await {
+                self.wait(heard, progress).await?;
+            }
+            self.apply(entries, progress).await?;
+            entries = rest;
+            if entries.is_empty() {
+                return Ok(());
+            }
+        }
+        self.apply(entries, progress).await
     }
 
     fn signal_after(&self, pause: Duration, signal: Signal, progress: &Progress) {
@@ -514,7 +569,7 @@ impl Applier {
     }
 
     /// Shows the newest state, and then tells those who follow changes of their own kind.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let before = self.published.latest().state.revision();
         self.published.publish(self.current.clone());
         self.news.published(&self.current.state, before);
@@ -523,7 +578,7 @@ impl Applier {
     }
 
     /// One step of a scheduled compaction; the next follows after a pause.
-    fn compact(&mut self, progress: &mut Progress) {
+    pub(super) fn compact(&mut self, progress: &mut Progress) {
         if progress.compacting {
             return;
         }
@@ -548,6 +603,9 @@ impl Applier {
         progress.committing = true;
         progress.uncommitted = 0;
         let changes = self.current.state.take_changes();
+        let (state, bytes) = (&self.current.state, self.sizes.in_use());
+        let index = self.indexing.note(&changes, state, bytes);
+        let to_index = index.then(|| state.clone());
         let mut meta = self.current.batch_meta(self.identity);
         let auth = self.current.auth.version();
         if std::mem::replace(&mut self.auth_kept, auth) != auth {
@@ -602,6 +660,7 @@ impl Applier {
                 reached,
                 backend,
                 size,
+                to_index,
                 defragmented,
             })
         };
@@ -629,6 +688,7 @@ impl Applier {
         if let Ok(size) = size {
             self.sizes.set(size);
         }
+        self.indexing.replaced();
         self.use_backend(Arc::new(backend));
         self.current = Published {
             index,

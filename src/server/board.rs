@@ -107,13 +107,14 @@ impl Window {
 
 impl Applied for Window {
     fn members(&self) -> (u64, Members) {
-        match self.latest() {
+        match self.board.get().map(|board| board.latest()) {
             Some(latest) => (latest.index, latest.members.clone()),
             None => self.at_boot.clone(),
         }
     }
 
     fn latest(&self) -> Option<Arc<Published>> {
-        self.board.get().map(|board| board.latest())
+        let latest = self.board.get()?.latest();
+        (!latest.state.is_partial()).then_some(latest)
     }
 }

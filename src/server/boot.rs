@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use crate::api::proto::vetcdpb;
 use crate::auth;
-use crate::backend::{self, Backend};
+use crate::backend::key_index::{self, KeyIndex};
+use crate::backend::{self, Backend, Unread};
 use crate::config::Cluster;
 use crate::host::{Disk, OpenMode};
 use crate::mvcc::State;
@@ -135,6 +136,19 @@ pub struct Store {
     /// What it holds, where that is known already: at a first start, and after a snapshot was
     /// installed.
     state: Option<State>,
+    /// Where its keys are, for who does not wait until all are read.
+    index: Option<KeyIndex>,
+}
+
+/// A store that can be served.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub backend: Arc<Backend>,
+    /// What is known of it.
+    pub state: State,
+    /// Whence the rest is read, if that is not all.
+    pub(crate) unread: Option<Unread>,
 }
 
 impl Store {
@@ -143,7 +157,44 @@ impl Store {
         Store {
             backend,
             state: Some(state),
+            index: None,
         }
+    }
+
+    /// Reads as much as must be known to serve clients: with an index of the keys that is what is not
+    /// in the index yet. Blocks.
+    ///
+    /// # Errors
+    /// The disk's, or damage.
+    pub fn open(mut self) -> Result<Opened, Error> {
+        let index = self.index.take();
+        let (Some(index), None) = (index, &self.state) else {
+            return self.open_whole();
+        };
+        let backend = Arc::new(self.backend);
+        if let Some((unread, state)) = Unread::open(backend.clone(), index)? {
+            return Ok(Opened {
+                backend,
+                state,
+                unread: Some(unread),
+            });
+        }
+        tracing::info!("the index of the store's keys does not fit: all of it is read first");
+        let state = backend.load()?.state;
+        Ok(Opened {
+            backend,
+            state,
+            unread: None,
+        })
+    }
+
+    fn open_whole(self) -> Result<Opened, Error> {
+        let (backend, state) = self.read()?;
+        Ok(Opened {
+            backend: Arc::new(backend),
+            state,
+            unread: None,
+        })
     }
 
     /// Reads the keys, which takes as long as there are many. Blocks.
@@ -414,6 +465,7 @@ fn open_backend(
         let unread = Store {
             backend,
             state: None,
+            index: open_index(disk.as_ref(), options, identity),
         };
         return Ok((unread, Standing::of(meta)));
     }
@@ -445,6 +497,25 @@ fn open_backend(
     drop(backend);
     let (backend, state, meta) = load_snapshot(disk.clone(), &file, &path, identity)?;
     Ok((Store::known(backend, state), Standing::of(meta)))
+}
+
+/// The index of the store's keys. It only saves time, so without it, or with one that cannot be used,
+/// the member goes on.
+fn open_index(disk: &dyn Disk, options: &Options, identity: Identity) -> Option<KeyIndex> {
+    let path = key_index::path_beside(&options.backend_path());
+    let opened = KeyIndex::open(disk, &path, index_owner(identity));
+    opened.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the index of the store's keys cannot be used: all of it is read first");
+        None
+    })
+}
+
+/// Whose index the one of this member's keys is.
+pub(super) fn index_owner(identity: Identity) -> key_index::Owner {
+    key_index::Owner {
+        cluster_id: identity.cluster_id,
+        member_id: identity.member_id,
+    }
 }
 
 /// Empties the data directory of a member whose log contradicts its cluster, keeping its identity

@@ -121,8 +121,11 @@ impl Server {
         id: i64,
     ) -> Result<i64, RequestError> {
         let caller = self.require_user(credentials).await?;
-        let published = self.serializable();
-        if published.auth.is_enabled() {
+        if self.serializable().auth.is_enabled() {
+            if !self.whole.read().await {
+                return Err(RequestError::Stopped);
+            }
+            let published = self.serializable();
             let keys_of = |lease: i64| published.state.lease_keys(lease).cloned().collect();
             published
                 .auth

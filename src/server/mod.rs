@@ -17,6 +17,7 @@ mod corruption;
 mod counts;
 mod election;
 pub mod etcd_snapshot;
+mod indexing;
 mod join;
 mod lease;
 mod lock;
@@ -25,6 +26,7 @@ mod members;
 mod news;
 pub mod offline;
 mod permit;
+mod reading;
 mod reconfigure;
 mod refusal;
 mod run;
@@ -64,6 +66,7 @@ pub use election::ElectionError;
 pub use lock::LockError;
 pub use members::{Members, to_api};
 use news::News;
+pub use reading::Whole;
 pub use reconfigure::Policy;
 pub use refusal::Refusal;
 pub use run::{Error, run};
@@ -253,6 +256,7 @@ pub struct Server {
     identity: raft::Identity,
     raft: raft::Handle,
     published: Arc<Board>,
+    whole: Arc<Whole>,
     waiters: Arc<Waiters>,
     backend: watch::Receiver<Arc<Backend>>,
     next_id: AtomicU64,

@@ -21,7 +21,7 @@ use crate::wal;
 use super::apply;
 use super::auth;
 use super::auto_compaction;
-use super::boot::{self, Store};
+use super::boot::{self, Opened, Store};
 use super::corruption;
 use super::join;
 use super::start::{Member, Peer};
@@ -195,14 +195,14 @@ async fn run_once(
         peers,
     } = listening;
     let (peer, store) = Peer::start(host, config, &options, booted, (&tls, peers))?;
-    let (backend, state) = match read(host, store).await {
-        Ok(read) => read,
+    let opened = match open(host, store).await {
+        Ok(opened) => opened,
         Err(error) => {
             peer.stop();
             return Err(error);
         }
     };
-    let member = peer.serve(host, config, &options, (backend, state), signer);
+    let member = peer.serve(host, config, &options, opened, signer);
     let (stop_serving, serving_stopped) = watch::channel(false);
     for (listener, serves) in clients {
         tracing::info!(
@@ -254,6 +254,25 @@ async fn run_once(
     }
     drop(member.lock);
     ended
+}
+
+/// Reads of a store what must be known to serve clients.
+async fn open(host: &Arc<dyn Host>, store: Store) -> Result<Opened, Error> {
+    let begun = host.now();
+    let opened = host.run_blocking(move || store.open()).await;
+    let opened = opened.ok_or(apply::Error::Interrupted)??;
+    let took = host.now().since(begun);
+    match opened.state.is_partial() {
+        true => tracing::info!(
+            ?took,
+            "the store is open; it is read while clients are served"
+        ),
+        false => {
+            let records = opened.state.record_count();
+            tracing::info!(records, ?took, "the store is read");
+        }
+    }
+    Ok(opened)
 }
 
 /// Reads the keys of a store.

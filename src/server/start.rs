@@ -10,12 +10,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::Tokens;
-use crate::backend::{Backend, Size};
+use crate::backend::{Size, Unread};
 use crate::config::Config;
 use crate::defect;
 use crate::host::{Event, Host, HostExt, Listener, TaskHandle};
 use crate::metrics::Metrics;
-use crate::mvcc::State;
 use crate::raft::{self, Identity, SnapshotStore};
 use crate::storage::Space;
 use crate::tls::Tls;
@@ -24,9 +23,11 @@ use crate::watch::{self as watches, Hub};
 use super::apply::{self, Applier, BackendOptions};
 use super::auth::Authenticator;
 use super::board::{Board, Window};
-use super::boot::{self, Booted, Store};
+use super::boot::{self, Booted, Opened, Store};
+use super::indexing::Indexing;
 use super::lease::{self, Timekeeper};
 use super::news::News;
+use super::reading::{Reading, Whole};
 use super::run::Error;
 use super::waiters::Waiters;
 use super::{Limits, Policy, REQUEST_TIMEOUT, Server, Sizes, Standing, alarms, corruption, space};
@@ -153,7 +154,7 @@ impl Peer {
         host: &Arc<dyn Host>,
         config: &Config,
         options: &boot::Options,
-        (backend, state): (Backend, State),
+        opened: Opened,
         signer: Option<Arc<Signer>>,
     ) -> Member {
         let Peer {
@@ -175,13 +176,20 @@ impl Peer {
             ended: raft_ended,
             mut tasks,
         } = raft;
+        let Opened {
+            backend,
+            state,
+            unread,
+        } = opened;
+        let missing = unread.as_ref().map(Unread::recent_bytes);
+        let reading = unread.map(|unread| Reading::start(host, Arc::new(unread), backend.clone()));
+        let whole = Arc::new(Whole::default());
         let current = standing.with(state);
         let applied = current.index;
         let defects = host.defects();
         let published = Arc::new(Board::new(current.clone()));
         window.open(published.clone());
         let hub = Arc::new(Hub::new(current.state.clone(), host.random_u64()));
-        let backend = Arc::new(backend);
         let (backends, current_backend) = watch::channel(backend.clone());
         let waiters = Arc::new(Waiters::default());
         let leases = Timekeeper::new(config);
@@ -203,6 +211,9 @@ impl Peer {
             identity,
             current,
             restored: applied,
+            reading,
+            whole: whole.clone(),
+            indexing: Indexing::new(config.experimental_key_index_from_bytes, missing),
             backend,
             backends,
             options: BackendOptions {
@@ -238,6 +249,7 @@ impl Peer {
             identity,
             raft: handle,
             published,
+            whole,
             waiters,
             leases,
             calls,

@@ -7,6 +7,7 @@ use crate::api::proto::etcdserverpb as pb;
 use crate::api::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::api::proto::vetcdpb::log_request::Request;
 use crate::host::HostExt;
+use crate::mvcc::KeyRanges;
 use crate::raft::Role;
 
 use super::alarms;
@@ -14,9 +15,12 @@ use super::refusal::Refusal;
 use super::{RequestError, Response, Server};
 
 /// Something to be done by the apply task, which alone owns the backend.
-pub enum Order {
+pub(super) enum Order {
     /// Build the store's file anew. The answer says what went wrong, if anything did.
     Defragment(oneshot::Sender<Result<(), String>>),
+    /// Read these keys, in a store that has not been read as a whole. The answer comes when a state
+    /// that knows them is published.
+    Learn(KeyRanges, oneshot::Sender<()>),
 }
 
 /// Something in progress: counted until it ends or whoever asked for it goes away.

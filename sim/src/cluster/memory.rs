@@ -97,7 +97,8 @@ impl Life {
     fn look(&mut self, published: &Published) {
         let state = &published.state;
         let from = self.next.max(state.compact_revision() + 1);
-        if state.revision() < from {
+        // One that is still being read does not have all that was written.
+        if state.revision() < from || state.is_partial() {
             return;
         }
         self.next = state.revision() + 1;

@@ -483,6 +483,9 @@ async fn converge(world: &World, cluster: &Cluster) -> Option<u64> {
             let Some(server) = cluster.server(number) else {
                 break;
             };
+            if !server.whole().is_read() {
+                break;
+            }
             applied.push(server.serializable().index);
             committed = committed.max(server.raft_status().commit);
         }

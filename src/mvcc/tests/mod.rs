@@ -8,6 +8,7 @@ mod hash_rules;
 mod large;
 mod lease_rules;
 mod model;
+mod partial_rules;
 mod range_rules;
 mod txn_rules;
 mod write_rules;

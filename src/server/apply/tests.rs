@@ -8,16 +8,28 @@ use crate::host::os::OsHost;
 use crate::raft::Input;
 
 use super::*;
+use crate::backend::key_index;
+use std::sync::Mutex;
+
+mod reading;
 
 /// How long any disk work takes.
 const DISK: Duration = Duration::from_secs(1);
 
+/// How long it takes to read a whole store in the background.
+const READING: Duration = Duration::from_secs(100);
+
 /// A slow disk.
-struct Slow;
+#[derive(Default)]
+struct Slow {
+    /// The next work takes this long.
+    next: Mutex<Option<Duration>>,
+}
 
 impl Layer for Slow {
     fn blocking(&self, inner: &Arc<dyn Host>, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
-        let pause = inner.sleep(DISK);
+        let next = self.next.lock().unwrap().take();
+        let pause = inner.sleep(next.unwrap_or(DISK));
         Box::pin(async move {
             work();
             pause.await;
@@ -30,8 +42,10 @@ struct Bench {
     told: mpsc::Receiver<Input>,
     orders: mpsc::Sender<Order>,
     published: Arc<Board>,
+    whole: Arc<Whole>,
     snapshots: std::path::PathBuf,
     host: Arc<dyn Host>,
+    ended: oneshot::Receiver<Result<(), Error>>,
     _folder: tempfile::TempDir,
 }
 
@@ -42,16 +56,45 @@ const IDENTITY: raft::Identity = raft::Identity {
 
 impl Bench {
     fn start() -> Bench {
+        Self::start_with(&State::new(), false)
+    }
+
+    /// A member whose store holds `state`; if it is `unread`, its keys are indexed.
+    fn start_with(state: &State, unread: bool) -> Bench {
+        Self::start_indexed(state, unread.then_some(state))
+    }
+
+    /// A member whose store holds `state`. With an index, of the state given, it takes [`READING`] to
+    /// read the store.
+    fn start_indexed(state: &State, indexed: Option<&State>) -> Bench {
         let folder = tempfile::TempDir::new().unwrap();
-        let system = OsHost::new(tokio::runtime::Handle::current());
-        let host: Arc<dyn Host> = Arc::new(Layered::new(Arc::new(system), Slow));
+        let system = Arc::new(OsHost::new(tokio::runtime::Handle::current()));
+        let slow = Slow::default();
         let path = folder.path().join("db");
-        let backend = Arc::new(Backend::open(host.disk(), &path).unwrap());
-        let current = Published::restored(State::new(), backend.load().unwrap().meta);
+        let disk = system.disk();
+        let meta = crate::api::proto::vetcdpb::BackendMeta::default();
+        let backend = Arc::new(Backend::replace(disk.clone(), &path, state, &meta).unwrap());
+        let (mut state, mut reader) = (state.clone(), None);
+        if let Some(indexed) = indexed {
+            let (index, owner) = (key_index::path_beside(&path), boot::index_owner(IDENTITY));
+            assert!(key_index::write(&*disk, &index, owner, indexed, &|| true).unwrap());
+            let index = key_index::KeyIndex::open(&*disk, &index, owner)
+                .unwrap()
+                .unwrap();
+            let opened = backend::Unread::open(backend.clone(), index)
+                .unwrap()
+                .unwrap();
+            (reader, state) = (Some(Arc::new(opened.0)), opened.1);
+            *slow.next.lock().unwrap() = Some(READING);
+        }
+        let host: Arc<dyn Host> = Arc::new(Layered::new(system, slow));
+        let reading = reader.map(|reader| Reading::start(&host, reader, backend.clone()));
+        let current = Published::restored(state, backend.meta().unwrap());
         let (raft, told) = raft::Handle::detached();
         let (applies, to_apply) = mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::channel(1);
         let published = Arc::new(Board::new(current.clone()));
+        let whole = Arc::new(Whole::default());
         let timekeeper = super::super::lease::Timekeeper::new(
             &crate::config::Config::from_pairs::<&str, &str>([]).unwrap(),
         );
@@ -84,16 +127,24 @@ impl Bench {
             space: Arc::default(),
             tokens: Arc::new(Tokens::new(Duration::from_secs(300))),
             auth_kept: (1, false),
+            reading,
+            whole: whole.clone(),
+            indexing: Indexing::new(u64::MAX, None),
         };
-        let running = async move { applier.run().await.unwrap() };
+        let (sender, ended) = oneshot::channel();
+        let running = async move {
+            let _ = sender.send(applier.run().await);
+        };
         host.spawn("apply", Box::pin(running));
         Bench {
             applies,
             told,
             orders,
             published,
+            whole,
             snapshots: folder.path().to_owned(),
             host,
+            ended,
             _folder: folder,
         }
     }
@@ -127,14 +178,28 @@ impl Bench {
 
     /// Hands over a snapshot of the state now published, as of `index`.
     fn install(&self, index: u64) {
+        self.install_state(index, &self.published.latest().state);
+    }
+
+    /// Hands over a snapshot of `state`, as of `index`.
+    fn install_state(&self, index: u64, state: &State) {
         let latest = self.published.latest();
-        let mut meta = latest.meta(IDENTITY);
+        let mut meta = Published {
+            state: state.clone(),
+            ..(*latest).clone()
+        }
+        .meta(IDENTITY);
         (meta.consistent_index, meta.term) = (index, 1);
         let disk = self.host.disk();
-        snapshot::write_file(disk.as_ref(), &self.snapshots, &latest.state, &meta).unwrap();
+        snapshot::write_file(disk.as_ref(), &self.snapshots, state, &meta).unwrap();
         self.applies
             .send(Apply::Install { index, term: 1 })
             .unwrap();
+    }
+
+    /// The store, as whoever else opens it sees it.
+    fn backend(&self) -> Backend {
+        Backend::open(self.host.disk(), &self.snapshots.join("db")).unwrap()
     }
 
     /// Waits until the backend holds everything up to `index`.
@@ -218,10 +283,8 @@ async fn the_file_is_built_anew_while_entries_are_applied() {
     assert_eq!(bench.published.latest().index, 3);
     assert_eq!(heard.await, Ok(Ok(())));
     bench.durable(3).await;
-    let disk = bench.host.disk();
-    let reopened = Backend::open(disk, &bench.snapshots.join("db"));
     // The other handle is still open, which redb does not mind on our files.
-    let loaded = reopened.unwrap().load().unwrap();
+    let loaded = bench.backend().load().unwrap();
     assert_eq!(
         (loaded.meta.consistent_index, loaded.state.revision()),
         (3, 3)

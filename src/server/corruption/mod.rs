@@ -62,7 +62,7 @@ impl Default for Monitor {
 pub async fn keep_checking(server: Arc<Server>, check: Check, every: Duration) {
     loop {
         server.host.sleep(every).await;
-        if server.raft.status().role != Role::Leader {
+        if server.raft.status().role != Role::Leader || !server.whole.is_read() {
             continue;
         }
         let found = match check {
@@ -135,7 +135,10 @@ impl Server {
     }
 
     async fn answer_hash(&self, asked: &HashKv) -> Option<HashKvAnswer> {
-        let reaching = self.reached(asked.index);
+        let reaching = async {
+            self.whole.read().await.then_some(())?;
+            self.reached(asked.index).await
+        };
         let published = self.host.timeout(CATCH_UP, reaching).await??;
         let state = &published.state;
         let _turn = self.corruption.hashing.acquire().await.ok()?;

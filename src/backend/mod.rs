@@ -26,6 +26,7 @@ mod busy;
 mod codec;
 mod error;
 mod file;
+pub mod key_index;
 mod offline;
 mod tables;
 #[cfg(test)]

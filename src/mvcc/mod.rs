@@ -188,6 +188,13 @@ impl State {
             .flat_map(move |history| history.from(revision))
     }
 
+    /// The keys held, in order, each with its records, oldest first.
+    pub(crate) fn histories(
+        &self,
+    ) -> impl Iterator<Item = (&Bytes, impl ExactSizeIterator<Item = &Arc<Record>>)> {
+        self.keys.iter().map(|(key, history)| (key, history.iter()))
+    }
+
     /// Adds a record to both maps. It must be the newest of all.
     fn append(&mut self, record: Record) {
         self.attach(&record);

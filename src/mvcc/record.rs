@@ -89,6 +89,11 @@ impl KeyHistory {
         self.versions.last()
     }
 
+    /// All records, oldest first.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Record>> {
+        self.versions.iter()
+    }
+
     /// The version that a read at main revision `at` sees; `None` when the key does not exist.
     pub(super) fn visible_at(&self, at: i64) -> Option<&Arc<Record>> {
         self.newest_at(at).filter(|record| !record.tombstone)

@@ -51,6 +51,8 @@ define! {
     CompactBeforeWatch = "compact-before-watch",
     /// A write's permission is checked when it is proposed, and not again when it is applied.
     PermissionAtPropose = "permission-at-propose",
+    /// A key that has not been read yet is taken to be absent.
+    UnreadAsAbsent = "unread-as-absent",
     /// A member that has been restarted cuts the last byte off the values that it is given.
     ValueCutShort = "value-cut-short",
 }

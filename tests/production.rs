@@ -20,6 +20,7 @@ const NAMES: [&str; 12] = [
     "lock-unchecked",
     "compact-before-watch",
     "permission-at-propose",
+    "unread-as-absent",
     "value-cut-short",
 ];
 

@@ -148,10 +148,14 @@ impl Observer {
                 revision,
                 compaction,
             } => book.corruption(at_ns, member, (*corrupt, *revision), *compaction),
+            Event::StoreRead { applied } if *applied > 0 => {
+                book.reached.insert("served-unread");
+            }
             Event::Removed => _ = book.reached.insert("member-removed"),
             Event::Follows { .. }
             | Event::SnapshotSent { .. }
             | Event::LogCompacted { .. }
+            | Event::StoreRead { .. }
             | Event::Rebuilding => {}
         }
         book.timeline.push(Happening {

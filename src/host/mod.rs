@@ -156,6 +156,11 @@ pub enum Event {
         /// Entries found in the log behind it.
         replayed: u64,
     },
+    /// The store has been read, by a member that served clients before.
+    StoreRead {
+        /// Entries it applied while it read.
+        applied: u64,
+    },
     /// Recovery cut a torn record, never synced, off the end of the log.
     TornTailCut {
         /// Bytes cut off.

@@ -21,7 +21,8 @@ use crate::api::proto::etcdserverpb::request_op::Request as Operation;
 use crate::api::proto::etcdserverpb::{RequestOp, TxnRequest};
 use crate::api::proto::vetcdpb::{ConfChange, LogRequest, log_request::Request};
 use crate::backend::{self, Backend, Loaded, Unread};
-use crate::host::{Host, HostExt};
+use crate::defect;
+use crate::host::{Event, Host, HostExt};
 use crate::mvcc::KeyRanges;
 use crate::raft::Committed;
 
@@ -230,6 +231,9 @@ impl Applier {
         if self.current.state.knows(&keys) {
             return true;
         }
+        if defect!(self.defects, UnreadAsAbsent) {
+            return self.current.state.learn(&keys, Vec::new()).is_ok();
+        }
         let (unread, wanted) = (reading.unread.clone(), keys.clone());
         let reading = self
             .host
@@ -291,7 +295,9 @@ impl Applier {
         }
         let waiting = std::mem::take(&mut reading.waiting);
         self.reading = None;
-        tracing::info!(records, "the store is read");
+        let applied = self.current.index - self.restored;
+        tracing::info!(records, applied, "the store is read");
+        self.host.observe(Event::StoreRead { applied });
         self.publish();
         for waiting in waiting {
             let _ = waiting.send(());

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use super::{Plan, PlannedFault, PlannedMember, PlannedWorkload, VERSION};
 use crate::scenario::fault::Parameter;
 use crate::scenario::{LostWrites, Workload, format_duration};
+use crate::world::CACHED_READ;
 
 /// The last line of every plan: without it the file was cut short.
 pub const LAST_LINE: &str = "# end of plan";
@@ -84,6 +85,9 @@ impl Plan {
         }
         out.table("[disk]");
         out.key("profile", quote(&self.disk.profile));
+        if self.disk.read != CACHED_READ {
+            out.key("read", quote(format_duration(self.disk.read)));
+        }
         let power_loss = self.disk.power_loss;
         let unsynced = quote(power_loss.unsynced.name());
         let torn_sector = power_loss.torn_sector;

@@ -122,8 +122,11 @@ fn node_config(plan: &Plan, number: u32) -> Result<NodeConfig, String> {
             drift_ppm: member.map_or(0, |member| i64::from(member.clock_drift_ppm)),
             wall_offset_ms: member.map_or(0, |m| m.clock_offset.nanoseconds / 1_000_000),
         },
-        disk: DiskProfile::by_name(&plan.disk.profile)
-            .ok_or_else(|| format!("there is no disk profile \"{}\"", plan.disk.profile))?,
+        disk: DiskProfile {
+            read: Latency::constant(plan.disk.read),
+            ..DiskProfile::by_name(&plan.disk.profile)
+                .ok_or_else(|| format!("there is no disk profile \"{}\"", plan.disk.profile))?
+        },
         defects: Defects::by_name(names)?,
     })
 }

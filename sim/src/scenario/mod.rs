@@ -161,6 +161,8 @@ pub struct Network {
 pub struct Disk {
     /// The name of a disk model.
     pub profile: String,
+    /// How long a read takes.
+    pub read: Duration,
     /// What power losses do.
     pub power_loss: PowerLoss,
 }

@@ -141,6 +141,7 @@ pub fn disk(root: &Fields<'_>) -> Result<Disk, Problem> {
     let node = root.value("disk")?;
     let fields = Fields::open(&node, &schema::DISK, &[])?;
     let profile = fields.choice("profile")?.to_string();
+    let read = fields.duration("read")?;
     let power_node = fields.value("power-loss")?;
     let power = Fields::open(&power_node, &schema::POWER_LOSS, &[])?;
     let power_loss = PowerLoss {
@@ -151,6 +152,7 @@ pub fn disk(root: &Fields<'_>) -> Result<Disk, Problem> {
     fields.finish();
     Ok(Disk {
         profile,
+        read,
         power_loss,
     })
 }

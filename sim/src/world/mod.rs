@@ -46,7 +46,7 @@ use std::time::Duration;
 use vetcd::host::{BoxFuture, Host};
 
 pub use self::clock::{ClockConfig, DRIFT_MAX_PPM};
-pub use self::disk::{DiskProfile, FileLoss, PowerLoss, SimDisk, Unsynced};
+pub use self::disk::{CACHED_READ, DiskProfile, FileLoss, PowerLoss, SimDisk, Unsynced};
 pub use self::net::{Direction, LinkConfig, Network, NetworkConfig};
 pub use self::node::{Cause, Death, NodeConfig};
 pub use self::panics::PanicReport;

@@ -115,17 +115,22 @@ pub fn path_beside(store: &Path) -> PathBuf {
 /// # Errors
 /// The disk's. The index may then still be there.
 pub fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let mut removed = false;
     for path in [path, &writing_path(path)] {
-        remove_if_there(disk, path)?;
+        removed |= remove_if_there(disk, path)?;
     }
-    // Also when there was none: what was removed before a crash may come back.
-    sync_parent(disk, path).map_err(failed_sync)
+    match removed {
+        true => sync_parent(disk, path).map_err(failed_sync),
+        false => Ok(()),
+    }
 }
 
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+/// Whether there was one.
+fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     match disk.remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -125,6 +125,12 @@ pub const DISK: Table = Table {
             "How fast the disks are.",
         ),
         key(
+            "read",
+            Kind::Duration,
+            "1us",
+            "Time that each read takes; the default is one from the page cache.",
+        ),
+        key(
             "power-loss",
             Kind::Table(&POWER_LOSS),
             "{ unsynced = \"random\", torn-sector = 512 }",

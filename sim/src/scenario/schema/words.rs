@@ -104,6 +104,10 @@ pub const EVENTS: &[Choice] = &[
         "a member came back after its process died",
     ),
     choice(
+        "served-unread",
+        "a member that came back applied entries while it was still reading its store",
+    ),
+    choice(
         "unsynced-writes-lost",
         "a power loss took bytes that were written but not synced",
     ),

@@ -73,12 +73,15 @@ pub const WRITEBACK_AFTER: Duration = Duration::from_secs(30);
 /// A file's un-synced bytes beyond this are durable, oldest first.
 pub const UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// How long a read from the page cache takes.
+pub const CACHED_READ: Duration = Duration::from_micros(1);
+
 /// How fast a disk is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiskProfile {
     /// A write into the page cache.
     pub write: Latency,
-    /// A read from the page cache.
+    /// A read; by default from the page cache.
     pub read: Latency,
     /// A sync, without the time for its bytes.
     pub sync: Latency,
@@ -127,7 +130,7 @@ impl DiskProfile {
     fn with_sync(p50: Duration, p99: Duration, bandwidth: u64) -> DiskProfile {
         DiskProfile {
             write: Latency::new(Duration::from_micros(4), Duration::from_micros(20)),
-            read: Latency::constant(Duration::from_micros(1)),
+            read: Latency::constant(CACHED_READ),
             sync: Latency::new(p50, p99),
             bandwidth,
         }

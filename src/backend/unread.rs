@@ -92,8 +92,7 @@ impl Unread {
     /// About the bytes that the index does not have.
     pub(crate) fn recent_bytes(&self) -> u64 {
         let records = self.recent.values().flatten();
-        let bytes = records.map(|record| (record.kv.key.len() + record.kv.value.len()) as u64);
-        bytes.sum()
+        records.map(Record::bytes).sum()
     }
 
     /// Every record of `keys`, key by key, oldest first; `None` when there are more than `limit`.

@@ -19,6 +19,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The length of its key and value: about what it takes in a store.
+    pub fn bytes(&self) -> u64 {
+        (self.kv.key.len() + self.kv.value.len()) as u64
+    }
+
     /// The record's name on disk.
     pub fn revision_key(&self) -> RevisionKey {
         RevisionKey {

@@ -52,14 +52,8 @@ impl Indexing {
     /// Takes note of a commit of `changes`, which bring the store to `state`. Whether the index is to be
     /// written once they are durable.
     pub(super) fn note(&mut self, changes: &Changes, state: &State, store_bytes: u64) -> bool {
-        let bytes = |record: &Arc<_>| bytes_of(record);
-        let came: u64 = changes.records.iter().map(bytes).sum();
-        let add = |missing: Option<u64>| {
-            let missing = missing.filter(|_| changes.removed.is_empty())?;
-            Some(missing + came)
-        };
-        self.missing = add(self.missing);
-        self.writing = self.writing.map(add);
+        self.missing = missing_after(self.missing, changes);
+        self.writing = self.writing.map(|missing| missing_after(missing, changes));
         let is_settled = state.compact_finished() == state.compact_revision();
         let is_stale = self
             .missing
@@ -75,9 +69,12 @@ impl Drop for Indexing {
     }
 }
 
-/// About what a record takes in the store.
-fn bytes_of(record: &crate::mvcc::Record) -> u64 {
-    (record.kv.key.len() + record.kv.value.len()) as u64
+/// About the bytes that an index does not have any more after `changes`; it is of no use once something
+/// that it has is removed.
+fn missing_after(missing: Option<u64>, changes: &Changes) -> Option<u64> {
+    let missing = missing.filter(|_| changes.removed.is_empty())?;
+    let came = changes.records.iter().map(|record| record.bytes());
+    Some(missing + came.sum::<u64>())
 }
 
 impl Applier {

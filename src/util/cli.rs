@@ -62,6 +62,9 @@ pub(super) enum Command {
     /// Write-ahead logs.
     #[command(subcommand)]
     Wal(WalCommand),
+    /// Key indexes, which members keep beside their stores.
+    #[command(subcommand)]
+    KeyIndex(KeyIndexCommand),
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -130,5 +133,14 @@ pub(super) enum WalCommand {
     Dump {
         /// A data directory, or a log's own.
         directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyIndexCommand {
+    /// Check all of a key index, and print whose it is, its revisions and how much is in it.
+    Status {
+        /// A data directory, or the index's file.
+        path: PathBuf,
     },
 }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod data_dir;
+mod key_index;
 mod output;
 mod restore;
 mod snapshot_file;
@@ -22,7 +23,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::api::API_VERSION;
 use crate::host::Disk;
-use cli::{Cli, Command, SnapshotCommand, WalCommand};
+use cli::{Cli, Command, KeyIndexCommand, SnapshotCommand, WalCommand};
 
 /// It could not be done.
 const FAILED: u8 = 1;
@@ -123,6 +124,10 @@ fn execute(cli: &Cli, files: &Files, streams: &mut Streams<'_>) -> Result<(), Fa
             output::hash_kv(streams.out, format, &hash)
         }
         Command::Wal(WalCommand::Dump { directory }) => files.wal_dump(directory, streams),
+        Command::KeyIndex(KeyIndexCommand::Status { path }) => {
+            let index = files.key_index(path)?;
+            output::key_index(streams.out, format, &index)
+        }
         Command::Version => {
             writeln!(
                 streams.out,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::cli::Format;
+use crate::backend::key_index::KeyIndex;
 use crate::mvcc::StateHash;
 use crate::snapshot::etcd_schema::Status;
 
@@ -34,6 +35,19 @@ struct HashKvJson {
     hash: u32,
     hash_revision: i64,
     compact_revision: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyIndexJson {
+    cluster_id: u64,
+    member_id: u64,
+    revision: i64,
+    compact_revision: i64,
+    total_key: u64,
+    total_version: u64,
+    total_block: u64,
+    total_size: u64,
 }
 
 fn column(
@@ -97,6 +111,38 @@ pub(super) fn hash_kv(
         hash: hash.hash,
         hash_revision: hash.revision,
         compact_revision: hash.compact_revision,
+    };
+    print(out, format, &columns, &json)
+}
+
+pub(super) fn key_index(
+    out: &mut dyn Write,
+    format: Format,
+    index: &KeyIndex,
+) -> Result<(), Failure> {
+    let (owner, bytes) = (index.owner(), index.file_bytes());
+    let hex = |id: u64| format!("{id:x}");
+    let (cluster, member) = (owner.cluster_id, owner.member_id);
+    let (revision, compacted) = (index.revision(), index.compact_revision());
+    let columns = [
+        column("cluster", "ClusterID", hex(cluster), cluster),
+        column("member", "MemberID", hex(member), member),
+        column("revision", "Revision", revision, revision),
+        column("compact revision", "Compact revision", compacted, compacted),
+        column("total keys", "Keys", index.keys(), index.keys()),
+        column("versions", "Versions", index.versions(), index.versions()),
+        column("blocks", "Blocks", index.blocks(), index.blocks()),
+        column("total size", "Size", human_bytes(bytes), bytes),
+    ];
+    let json = KeyIndexJson {
+        cluster_id: cluster,
+        member_id: member,
+        revision,
+        compact_revision: compacted,
+        total_key: index.keys(),
+        total_version: index.versions(),
+        total_block: index.blocks(),
+        total_size: bytes,
     };
     print(out, format, &columns, &json)
 }

@@ -359,3 +359,52 @@ fn a_log_is_printed_up_to_its_damage() {
     assert!(ran.err.contains("torn end"), "{}", ran.err);
     fails(&["wal", "dump", "/none"], FAILED, "holds no log");
 }
+
+#[test]
+fn the_status_of_a_key_index() {
+    use crate::backend::key_index::{Owner, path_beside, write};
+    let folder = TempDir::new().unwrap();
+    let data_dir = folder.path().join("m1.vetcd");
+    let path = path_beside(&offline::backend_path(&data_dir));
+    let data_dir = data_dir.to_str().unwrap();
+    let file = path.to_str().unwrap();
+    let status = ["key-index", "status", data_dir];
+    fails(&["key-index"], USAGE, "Usage");
+    fails(&status, FAILED, "there is no key index");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fails(&status, FAILED, "m1.vetcd/member/snap/db.keys");
+
+    let owner = Owner {
+        cluster_id: 0xc1,
+        member_id: 0xa1,
+    };
+    let mut state = state(3000);
+    state.compact(5).unwrap();
+    assert!(write(&OsDisk, &path, owner, &state, &|| true).unwrap());
+    let bytes = fs::metadata(&path).unwrap().len();
+    let size = output::human_bytes(bytes);
+    for path in [data_dir, file] {
+        let ran = run(&["key-index", "status", path]);
+        assert_eq!(
+            ran.out,
+            format!("c1, a1, 3001, 5, 3000, 3000, 1, {size}\n"),
+            "{}",
+            ran.err
+        );
+        assert_eq!(ran.code, 0);
+    }
+    let json = run(&["key-index", "status", data_dir, "-w", "json"]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["memberId"], 0xa1);
+    assert_eq!(json["totalSize"], bytes);
+
+    // A bit in the middle of a block, which opening it does not read.
+    let mut content = fs::read(&path).unwrap();
+    content[1000] ^= 1;
+    fs::write(&path, content).unwrap();
+    fails(
+        &status,
+        FAILED,
+        "block 0: its checksum is wrong: the member does not use it",
+    );
+}

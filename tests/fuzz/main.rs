@@ -38,6 +38,7 @@ mod grpc;
 mod harness;
 mod http;
 mod itself;
+mod key_index;
 mod member;
 mod mutate;
 mod peer_messages;

@@ -184,7 +184,8 @@ pub fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+/// Takes such a number off the front.
+pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;

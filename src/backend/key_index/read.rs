@@ -135,6 +135,11 @@ impl KeyIndex {
         self.foot.directory_bytes + (HEAD_BYTES + FOOT_BYTES) as u64
     }
 
+    /// The length of its file, bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.foot.directory_offset + self.foot.directory_bytes + FOOT_BYTES as u64
+    }
+
     /// The entry of one key; `None` when it certainly has none. Reads one block.
     ///
     /// # Errors

@@ -26,11 +26,13 @@ const ANSWERED: [&str; 5] = [
 
 /// The calls that are answered before the whole store is read: about keys that they name, which the KV
 /// service looks to, or about none.
-const NEED_NO_STORE: [&str; 11] = [
+const NEED_NO_STORE: [&str; 12] = [
     "/etcdserverpb.KV/Range",
     "/etcdserverpb.KV/Put",
     "/etcdserverpb.KV/DeleteRange",
     "/etcdserverpb.KV/Txn",
+    // One that looks at the past waits inside.
+    "/etcdserverpb.Watch/Watch",
     "/etcdserverpb.Lease/LeaseGrant",
     "/etcdserverpb.Lease/LeaseKeepAlive",
     "/etcdserverpb.Auth/Authenticate",

@@ -54,6 +54,8 @@ pub(super) struct Book {
     pub(super) streams: Slab<Stream>,
     /// Streams that wait for the next revision to answer a request for progress.
     pub(super) curious: BTreeSet<usize>,
+    /// Watches that look at the past, which is known once the store has been read. They count as ready.
+    pub(super) parked: Vec<WatcherId>,
     pub(super) serial: u64,
     pub(super) closed: bool,
 }
@@ -86,6 +88,7 @@ impl Book {
         let mut wakers = Vec::new();
         let first = self.announced + 1;
         self.state = state.clone();
+        self.unpark(&mut wakers);
         if state.revision() < first {
             return wakers;
         }
@@ -137,6 +140,7 @@ impl Book {
             return self.end(Ending::Stopped, |_| true);
         }
         let mut wakers = Vec::new();
+        self.unpark(&mut wakers);
         let all: Vec<usize> = self.watchers.iter().map(|(index, _)| index).collect();
         for index in all {
             // What was announced and not marked is of no interest to the watch.
@@ -147,6 +151,21 @@ impl Book {
             }
         }
         wakers
+    }
+
+    /// Has the watches that look at the past do so, if it is known by now.
+    fn unpark(&mut self, wakers: &mut Vec<Waker>) {
+        if self.state.is_partial() {
+            return;
+        }
+        for id in std::mem::take(&mut self.parked) {
+            let Some(watcher) = self.watcher(id) else {
+                continue; // Cancelled since.
+            };
+            watcher.ready = false;
+            let cursor = watcher.cursor;
+            self.mark(id.index, cursor, wakers);
+        }
     }
 
     pub(super) fn end(&mut self, ending: Ending, which: impl Fn(&Stream) -> bool) -> Vec<Waker> {
@@ -225,6 +244,13 @@ impl Book {
                     watch_id,
                     revision: compacted,
                 };
+            }
+            if self.state.is_partial() {
+                if let Some(watcher) = self.watcher(id) {
+                    (watcher.ready, watcher.cursor) = (true, from);
+                }
+                self.parked.push(id);
+                continue;
             }
             let scan = Scan {
                 interest,

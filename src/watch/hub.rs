@@ -111,6 +111,7 @@ impl Hub {
                 watchers: Slab::default(),
                 streams: Slab::default(),
                 curious: BTreeSet::new(),
+                parked: Vec::new(),
                 serial: 0,
                 closed: false,
             }),

@@ -486,3 +486,43 @@ fn ranges_without_keys_are_none() {
     assert!(Interest::of(&request("", "a")).is_some());
     assert!(Interest::of(&request("b", "\0")).is_some());
 }
+
+/// A member that serves while its store is still being read.
+#[test]
+fn the_past_waits_for_the_store_to_be_read_and_news_do_not() {
+    let mut store = State::new();
+    store.put(&put("a", "1")).unwrap();
+    store.put(&put("b", "2")).unwrap();
+    let mut state = State::unread(store.revision(), -1, -1, store.leases().clone());
+    let mut known = crate::mvcc::KeyRanges::default();
+    known.insert_key(b"a");
+    let of_a = store
+        .versions_from(b"a", 0)
+        .map(|record| (**record).clone());
+    state.learn(&known, vec![of_a.collect()]).unwrap();
+    let hub = Hub::new(state.clone(), 1);
+    let mut rig = Rig { state, hub };
+
+    let (behind, now) = (rig.hub.open(false), rig.hub.open(false));
+    let past = rig.watch(behind, "a", "z", 2);
+    let gone = rig.watch(behind, "b", "", 1);
+    let news = rig.watch(now, "a", "", 0);
+    assert_eq!(rig.drain(behind), []);
+    assert_eq!(rig.hub.progress(now), Some(3));
+    rig.put("a", "new");
+    assert_eq!(rig.drain(now), [(news, pairs(&[("a", 4)]))]);
+    assert_eq!(rig.drain(behind), []);
+    assert_eq!(rig.hub.progress(behind), None);
+    assert_eq!(rig.hub.progress_of(behind, past), None);
+    assert!(rig.hub.cancel(behind, gone).is_some());
+
+    rig.state.complete(store).unwrap();
+    rig.hub.publish(&rig.state);
+    assert_eq!(
+        rig.drain(behind),
+        [(past, pairs(&[("a", 2), ("b", 3), ("a", 4)]))]
+    );
+    assert_eq!(rig.hub.progress(behind), Some(4));
+    rig.put("a", "newer");
+    assert_eq!(rig.drain(behind), [(past, pairs(&[("a", 5)]))]);
+}

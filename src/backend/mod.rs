@@ -52,7 +52,7 @@ use file::StoreFile;
 use tables::{KEY, META, load_leases, read_meta, store_leases, stored_totals, write_meta};
 pub(crate) use unread::Unread;
 
-/// Records read between two questions whether to go on.
+/// Records between two questions whether to go on, or two reports.
 const LOOK_EVERY: u64 = 4096;
 
 /// How the store's file is used.
@@ -142,7 +142,21 @@ impl Backend {
         state: &State,
         meta: &BackendMeta,
     ) -> Result<Backend, Error> {
-        Self::replace_with(&*disk, path, state, meta, Options::default())
+        Self::replace_telling(disk, path, state, meta, &mut |_| {})
+    }
+
+    /// [`Backend::replace`] that tells, now and then, how many records are written.
+    ///
+    /// # Errors
+    /// As [`Backend::replace`].
+    pub fn replace_telling(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        state: &State,
+        meta: &BackendMeta,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<Backend, Error> {
+        Self::replace_by(&*disk, path, state, meta, Options::default(), tell)
     }
 
     /// [`Backend::replace`] with options.
@@ -156,11 +170,23 @@ impl Backend {
         meta: &BackendMeta,
         options: Options,
     ) -> Result<Backend, Error> {
+        Self::replace_by(disk, path, state, meta, options, &mut |_| {})
+    }
+
+    fn replace_by(
+        disk: &dyn Disk,
+        path: &Path,
+        state: &State,
+        meta: &BackendMeta,
+        options: Options,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<Backend, Error> {
         remove_stale(disk, path)?;
         // It is of the store that goes.
         remove_index(disk, path)?;
         let building = building_path(path);
-        Self::build(disk, path, &building, state, meta, options).inspect_err(|error| {
+        let content = (state, meta, tell);
+        Self::build(disk, path, &building, content, options).inspect_err(|error| {
             if error.fault() == Fault::Full {
                 // What was built so far takes the space that others wait for. If it stays, the next
                 // build removes it.
@@ -175,15 +201,14 @@ impl Backend {
         disk: &dyn Disk,
         path: &Path,
         building: &Path,
-        state: &State,
-        meta: &BackendMeta,
+        (state, meta, tell): (&State, &BackendMeta, &mut dyn FnMut(u64)),
         options: Options,
     ) -> Result<(), Error> {
         let file = disk
             .open(building, OpenMode::CreateNew)
             .map_err(Error::io(building))?;
         let fresh = Backend::on_file(building, file.clone(), None, options)?;
-        fresh.fill(state, meta)?;
+        fresh.fill(state, meta, tell)?;
         let written = fresh.file.clone();
         fresh.close();
         // The clean close syncs what it writes, but it does not report a failure, and another sync
@@ -422,7 +447,12 @@ impl Backend {
     }
 
     /// Writes a whole state into an empty store.
-    fn fill(&self, state: &State, meta: &BackendMeta) -> Result<(), Error> {
+    fn fill(
+        &self,
+        state: &State,
+        meta: &BackendMeta,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
         self.write(|transaction| {
             let mut table = transaction.open_table(KEY)?;
             let mut totals = Totals::default();
@@ -431,6 +461,9 @@ impl Backend {
                 let value = codec::encode_record(&name, record);
                 totals.add(&name, &value);
                 table.insert(&*name, &*value)?;
+                if totals.records.is_multiple_of(LOOK_EVERY) {
+                    tell(totals.records);
+                }
             }
             let leases = lease::Changes {
                 stored: state.leases().iter().copied().collect(),

@@ -1,6 +1,6 @@
 //! Measured on the upkeep of the cluster and the store, and on the clients that ask for it.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use super::{Make, doubling};
 
@@ -14,6 +14,8 @@ pub struct UpkeepMetrics {
     pub defragment_seconds: Histogram,
     /// Defragmentations in progress.
     pub defragmenting: IntGauge,
+    /// Seconds that the defragmentation in progress will still take, as far as can be told.
+    pub defragment_left: Gauge,
     /// Seconds that sending snapshots to clients took.
     pub snapshot_seconds: Histogram,
     /// Seconds that hashes over the whole state took.
@@ -46,6 +48,10 @@ impl UpkeepMetrics {
                 doubling(0.1, 13),
             ),
             defragmenting: r.gauge("etcd_disk_defrag_inflight", "Defragmentations in progress."),
+            defragment_left: r.keep(Gauge::new(
+                "vetcd_disk_defrag_seconds_left",
+                "Seconds that the defragmentation in progress will still take, as far as can be told.",
+            )),
             snapshot_seconds: r.histogram(
                 "etcd_disk_backend_snapshot_duration_seconds",
                 "Seconds that sending snapshots to clients took.",

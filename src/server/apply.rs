@@ -33,6 +33,7 @@ use super::board::Board;
 use super::boot;
 use super::commit::Commit;
 use super::counts;
+use super::defragment::{Built, Defragment};
 use super::indexing::Indexing;
 use super::news::News;
 use super::permit::permit;
@@ -111,7 +112,7 @@ pub(super) struct CommitDone {
     /// What is to be indexed, now that it is durable.
     to_index: Option<State>,
     /// The backend was built anew, or could not be, for whoever asked.
-    defragmented: Option<(Result<Backend, backend::Error>, Answer)>,
+    defragmented: Option<(Built, Answer)>,
 }
 
 type Answer = oneshot::Sender<Result<(), String>>;
@@ -274,13 +275,13 @@ impl Applier {
                 if !Arc::ptr_eq(&self.backend, &done.backend) {
                     self.use_backend(done.backend);
                 }
-                if let Some(state) = done.to_index {
-                    self.write_index(state, progress);
-                }
                 if let Some((built, answer)) = done.defragmented {
                     // Whoever asked may have gone.
                     match built {
-                        Ok(backend) => {
+                        Ok((backend, size)) => {
+                            if let Some(size) = size {
+                                self.sizes.set(size);
+                            }
                             self.indexing.replaced();
                             self.use_backend(Arc::new(backend));
                             let _ = answer.send(Ok(()));
@@ -293,6 +294,9 @@ impl Applier {
                             }
                         }
                     }
+                }
+                if let Some(state) = done.to_index {
+                    self.write_index(state, progress);
                 }
                 self.raft.backend_durable(done.reached).await;
             }
@@ -619,10 +623,12 @@ impl Applier {
         let rebuild = match progress.defragment.is_empty() {
             true => None,
             false => {
-                let state = self.current.state.clone();
-                let meta = self.current.meta(self.identity);
-                let path = self.options.path.clone();
-                Some((progress.defragment.remove(0), state, meta, path))
+                let defragment = Defragment {
+                    state: self.current.state.clone(),
+                    meta: self.current.meta(self.identity),
+                    path: self.options.path.clone(),
+                };
+                Some((defragment, progress.defragment.remove(0)))
             }
         };
         let commit = Commit {
@@ -637,25 +643,15 @@ impl Applier {
             }),
         };
         let signals = progress.signals.clone();
-        let (rebuilder, disk) = (self.host.clone(), self.host.disk());
+        let (rebuilder, told) = (self.host.clone(), self.metrics.clone());
         let committing = async move {
-            let (backend, mut size) = commit.run().await?;
-            let mut defragmented = None;
-            if let Some((answer, state, meta, path)) = rebuild {
-                let building = rebuilder.run_blocking(move || {
-                    let built = Backend::replace(disk, &path, &state, &meta)?;
-                    let size = built.size().ok();
-                    Ok::<_, backend::Error>((built, size))
-                });
-                let built = building.await.ok_or(Error::Interrupted)?;
-                defragmented = Some((
-                    built.map(|(backend, its)| {
-                        size = its;
-                        backend
-                    }),
-                    answer,
-                ));
-            }
+            let (backend, size) = commit.run().await?;
+            let defragmented = match rebuild {
+                Some((defragment, answer)) => {
+                    Some((defragment.run(&rebuilder, &told).await?, answer))
+                }
+                None => None,
+            };
             Ok(CommitDone {
                 reached,
                 backend,

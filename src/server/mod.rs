@@ -15,6 +15,7 @@ pub mod boot;
 mod commit;
 mod corruption;
 mod counts;
+mod defragment;
 mod election;
 pub mod etcd_snapshot;
 mod indexing;

@@ -187,8 +187,11 @@ fn cluster() -> vetcd::config::Cluster {
 fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
     let data_dir = home.join("boot");
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let mut state = State::new();
+    let (mut state, mut stale) = (State::new(), None);
     for number in 0..keys {
+        if number == keys - keys / 16 {
+            stale = Some(state.clone());
+        }
         // Scattered, as keys are that are named after something.
         let name = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let request = PutRequest {
@@ -200,6 +203,7 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
     }
     let (wal_dir, records) = (offline::wal_dir(&data_dir), Records::default());
     let held = state.clone();
+    let stale = stale.unwrap();
     offline::restore(&disk, &data_dir, &wal_dir, cluster(), state, &records).unwrap();
     let store = offline::backend_path(&data_dir);
     index(&disk, &store, &held);
@@ -210,7 +214,11 @@ fn boot(home: &Path, what: &str, keys: u64, value_bytes: usize) {
     for (after, what) in [
         (false, format!("boot: {what}")),
         (true, "  the same after a crash".into()),
+        (true, "  with the stalest index".into()),
     ] {
+        if what.contains("stalest") {
+            index(&(Arc::new(OsDisk) as Arc<dyn Disk>), &store, &stale);
+        }
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let output = command.arg(BOOT).arg(&data_dir).output().unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -72,26 +72,28 @@ fn is_floating(plan: &Plan<'_>) -> bool {
     !plan.compactions.is_empty() || !plan.compacted.is_empty()
 }
 
+/// Whether the order must be sorted when all of it is known.
+fn is_sorted(plan: &Plan<'_>) -> bool {
+    is_floating(plan) || !plan.future.is_empty()
+}
+
 impl<'p, 'a> Points<'p, 'a> {
     fn new(plan: &'p Plan<'a>) -> Points<'p, 'a> {
-        let sorted = is_floating(plan) || !plan.future.is_empty();
         let compactions = plan.compactions.iter().chain(&plan.unknown_compactions);
         Points {
             plan,
             steps: Vec::with_capacity(plan.operations.len()),
             point: 0,
-            ranks: sorted.then(|| Vec::with_capacity(plan.operations.len())),
+            ranks: is_sorted(plan).then(|| Vec::with_capacity(plan.operations.len())),
             wanted: compactions.map(|compaction| compaction.0).collect(),
             written: BTreeMap::new(),
             old_reads: BTreeMap::new(),
         }
     }
 
-    /// An order that is complete as far as its revisions go, at any time; `None` where it must be
-    /// sorted in the end.
+    /// An order that needs no sorting, so that what is placed of it is final; `None` where it does.
     pub(super) fn in_place(plan: &'p Plan<'a>) -> Option<Points<'p, 'a>> {
-        let sorted = is_floating(plan) || !plan.future.is_empty();
-        (!sorted).then(|| Points::new(plan))
+        (!is_sorted(plan)).then(|| Points::new(plan))
     }
 
     fn id(&self, index: Index) -> Step {

@@ -76,3 +76,80 @@ impl<'p, 'a> Verified<'p, 'a> {
         Some(self.points.steps)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gaps::Gaps;
+    use super::super::order::Order;
+    use super::super::replay::{End, Replay};
+    use super::super::witnesses::Witnesses;
+    use super::*;
+    use crate::history::{Body, Operation, Outcome, Put, PutBody, Request, Response};
+
+    const LONG: i64 = 2000;
+
+    /// Writes of revision 3 and so on, and before them two of unknown outcome.
+    fn operations() -> Vec<Operation> {
+        let put = |id: u64, returned, outcome| Operation {
+            id,
+            client: 0,
+            member: None,
+            invoked: id * 10,
+            returned,
+            request: Request::Put(Put::default()),
+            outcome,
+        };
+        let unknown = |id| put(id, None, Outcome::Unknown(String::new()));
+        let written = |id: u64| {
+            let response = Response {
+                revision: id as i64 + 1,
+                body: Body::Put(PutBody::default()),
+            };
+            put(id, Some(id * 10 + 5), Outcome::Ok(response))
+        };
+        let known = (2..LONG as u64).map(written);
+        (0..2).map(unknown).chain(known).collect()
+    }
+
+    /// What is left to verify is what the search may still take back.
+    #[test]
+    fn the_verifier_follows_the_search_and_the_end_is_verified_with_the_gaps_it_saw_filled() {
+        let operations = operations();
+        let Ok(plan) = Plan::new(&operations, None, false) else {
+            panic!("no plan");
+        };
+        let order = Order::new(&plan).unwrap();
+        let gaps = Gaps::new(&plan, Witnesses::default(), None);
+        for as_seen in [true, false] {
+            let mut replay = Replay::new(&plan, &order, &gaps);
+            let End::Explained(mut fills) = replay.run(u64::MAX) else {
+                panic!("not explained");
+            };
+            let [(2, Fill::Operation(writer))] = &mut fills[..] else {
+                panic!("{fills:?}");
+            };
+            let verified = replay.verified.unwrap();
+            assert!(verified.covers(LONG / 2) && !verified.covers(LONG));
+            if as_seen {
+                let steps = verified.finish(&fills).unwrap();
+                assert_eq!(steps.len() as i64, LONG - 1);
+            } else {
+                *writer = 1 - *writer;
+                assert_eq!(verified.finish(&fills), None);
+            }
+        }
+    }
+
+    /// The verifier is asked, not taken for granted.
+    #[test]
+    fn an_order_that_does_not_hold_is_not_passed() {
+        let operations = operations();
+        let Ok(plan) = Plan::new(&operations, None, false) else {
+            panic!("no plan");
+        };
+        let verify = |fills: &[_]| Verified::new(&plan).unwrap().finish(fills);
+        assert!(verify(&[(2, Fill::Operation(0))]).is_some());
+        assert_eq!(verify(&[]), None);
+        assert_eq!(verify(&[(2, Fill::Expiry(7))]), None);
+    }
+}

@@ -103,19 +103,23 @@ pub(super) fn well_formed(history: &History) -> Result<(), String> {
 /// Says which step does not hold, and why.
 pub fn verify(history: &History, certificate: &Certificate) -> Result<(), String> {
     // Most histories never ask for the past, so that at first none is kept.
-    match replay(history, certificate, false) {
-        Err(Wrong::NeedsPast) => match replay(history, certificate, true) {
-            Ok(()) => Ok(()),
-            Err(Wrong::NeedsPast) => Err("the past is not there".to_owned()),
-            Err(Wrong::At(problem)) => Err(problem),
-        },
-        Err(Wrong::At(problem)) => Err(problem),
-        Ok(()) => Ok(()),
-    }
+    let replay = |remembers| {
+        let mut verifier = Verifier::new(&history.operations, certificate.kind, remembers);
+        verifier.go_on(&certificate.steps)?;
+        verifier.finish()
+    };
+    let replayed = match replay(false) {
+        Err(Wrong::NeedsPast) => replay(true),
+        replayed => replayed,
+    };
+    replayed.map_err(|wrong| match wrong {
+        Wrong::NeedsPast => "the past is not there".to_owned(),
+        Wrong::At(problem) => problem,
+    })
 }
 
 /// Why an order does not hold.
-enum Wrong {
+pub(super) enum Wrong {
     /// The text says where, and why.
     At(String),
     /// An operation asks for a past that was not kept.
@@ -128,65 +132,108 @@ impl From<String> for Wrong {
     }
 }
 
-fn replay(history: &History, certificate: &Certificate, remembers: bool) -> Result<(), Wrong> {
-    let operations = &history.operations;
-    let mut ids: Vec<(u64, usize)> = Vec::new();
-    let mut find = |id: u64| {
+/// Replays an order as it comes.
+pub(super) struct Verifier<'h> {
+    operations: &'h [Operation],
+    kind: Kind,
+    remembers: bool,
+    model: Box<dyn Model<'h> + 'h>,
+    /// By index: whether the operation stood in the order.
+    done: Vec<bool>,
+    latest_call: u64,
+    /// Ids and their indexes, ascending, where they are not the same and were asked for.
+    ids: Vec<(u64, usize)>,
+}
+
+impl<'h> Verifier<'h> {
+    /// Begins with an empty store. An order in which anything asks for the past is refused where
+    /// that is not kept.
+    pub(super) fn new(operations: &'h [Operation], kind: Kind, remembers: bool) -> Verifier<'h> {
+        Verifier {
+            operations,
+            kind,
+            remembers,
+            model: match kind {
+                Kind::Revisions => Box::new(revisions::Store::new(remembers)),
+                Kind::Data => Box::<data::Store>::default(),
+            },
+            done: vec![false; operations.len()],
+            latest_call: 0,
+            ids: Vec::new(),
+        }
+    }
+
+    fn find(&mut self, id: u64) -> Option<usize> {
         // Most ids are indexes.
         let plain = usize::try_from(id).ok().filter(|index| {
-            let operation = operations.get(*index);
+            let operation = self.operations.get(*index);
             operation.is_some_and(|operation| operation.id == id)
         });
         if plain.is_some() {
             return plain;
         }
-        if ids.is_empty() {
-            let all = operations.iter().map(|operation| operation.id);
-            ids = all.zip(0..).collect();
-            ids.sort_unstable();
+        if self.ids.is_empty() {
+            let all = self.operations.iter().map(|operation| operation.id);
+            self.ids = all.zip(0..).collect();
+            self.ids.sort_unstable();
         }
-        let at = ids.binary_search_by_key(&id, |entry| entry.0).ok()?;
-        Some(ids[at].1)
-    };
-    let mut model: Box<dyn Model<'_> + '_> = match certificate.kind {
-        Kind::Revisions => Box::new(revisions::Store::new(remembers)),
-        Kind::Data => Box::<data::Store>::default(),
-    };
-    let mut done = vec![false; operations.len()];
-    let mut latest_call = 0;
-    for step in &certificate.steps {
-        let (id, branches) = match step {
-            Step::Expiry(lease) => {
-                model.expire(*lease)?;
-                continue;
-            }
-            Step::Operation(id) => (*id, &[][..]),
-            Step::Branches(id, branches) => (*id, &branches[..]),
-        };
-        let index = find(id).ok_or_else(|| format!("there is no operation {id}"))?;
-        let operation = &operations[index];
-        if std::mem::replace(&mut done[index], true) {
-            return Err(format!("operation {id} stands in the order twice").into());
-        }
-        latest_call = latest_call.max(operation.invoked);
-        if !operation.is_unknown() && operation.returned.is_none_or(|at| at < latest_call) {
-            let problem = format!("operation {id} returned before one ahead of it was invoked");
-            return Err(problem.into());
-        }
-        if !remembers && names_revision(&operation.request) {
-            return Err(Wrong::NeedsPast);
-        }
-        model
-            .step(operation, branches)
-            .map_err(|wrong| format!("operation {id}: {wrong}"))?;
+        let at = self.ids.binary_search_by_key(&id, |entry| entry.0).ok()?;
+        Some(self.ids[at].1)
     }
-    let missing = operations
-        .iter()
-        .zip(&done)
-        .find(|(operation, done)| !**done && must_be_explained(operation, certificate.kind));
-    match missing {
-        Some((operation, _)) => Err(format!("operation {} is not explained", operation.id).into()),
-        None => Ok(()),
+
+    /// Replays the next steps.
+    ///
+    /// # Errors
+    /// The first step that does not hold. Then nothing may follow.
+    pub(super) fn go_on(&mut self, steps: &[Step]) -> Result<(), Wrong> {
+        for step in steps {
+            let (id, branches) = match step {
+                Step::Expiry(lease) => {
+                    self.model.expire(*lease)?;
+                    continue;
+                }
+                Step::Operation(id) => (*id, &[][..]),
+                Step::Branches(id, branches) => (*id, &branches[..]),
+            };
+            let index = self
+                .find(id)
+                .ok_or_else(|| format!("there is no operation {id}"))?;
+            let operation = &self.operations[index];
+            if std::mem::replace(&mut self.done[index], true) {
+                return Err(format!("operation {id} stands in the order twice").into());
+            }
+            self.latest_call = self.latest_call.max(operation.invoked);
+            if !operation.is_unknown() && operation.returned.is_none_or(|at| at < self.latest_call)
+            {
+                let problem = format!("operation {id} returned before one ahead of it was invoked");
+                return Err(problem.into());
+            }
+            if !self.remembers && names_revision(&operation.request) {
+                return Err(Wrong::NeedsPast);
+            }
+            self.model
+                .step(operation, branches)
+                .map_err(|wrong| format!("operation {id}: {wrong}"))?;
+        }
+        Ok(())
+    }
+
+    /// The order is complete.
+    ///
+    /// # Errors
+    /// An operation that must be explained stood nowhere in it.
+    pub(super) fn finish(self) -> Result<(), Wrong> {
+        let missing = self
+            .operations
+            .iter()
+            .zip(&self.done)
+            .find(|(operation, done)| !**done && must_be_explained(operation, self.kind));
+        match missing {
+            Some((operation, _)) => {
+                Err(format!("operation {} is not explained", operation.id).into())
+            }
+            None => Ok(()),
+        }
     }
 }
 

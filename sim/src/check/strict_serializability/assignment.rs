@@ -48,9 +48,10 @@ impl<'p> Assignment<'p> {
         self.places.len()
     }
 
-    /// The operation of each filling, in the order in which they came.
-    pub(super) fn operations(&self) -> impl Iterator<Item = Index> {
-        self.places.iter().map(|place| {
+    /// The operation of each filling but the first `skipped`, in the order in which they came.
+    pub(super) fn operations(&self, skipped: usize) -> impl Iterator<Item = Index> {
+        let places = self.places.get(skipped..).unwrap_or(&[]);
+        places.iter().map(|place| {
             let (class, member) = place.seat;
             self.gaps.classes[class].members[member]
         })

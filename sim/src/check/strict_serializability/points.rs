@@ -7,7 +7,7 @@
 //! compaction of unknown outcome, the one with the earliest point serves: whoever else needed a
 //! later one could have used it too, so trying others gains nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::explain;
 use super::order::Order;
@@ -31,12 +31,16 @@ enum Rank {
     Compacted,
 }
 
-struct Points<'p, 'a> {
+/// An order that is being made.
+pub(super) struct Points<'p, 'a> {
     plan: &'p Plan<'a>,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
+    /// The latest point so far.
+    point: u64,
     /// Where each step belongs, when they do not come in the order in which they are placed.
     ranks: Option<Vec<(u64, Rank)>>,
-    /// The point of each revision's write, where a compaction asks for it.
+    /// The revisions that compactions ask for, and the points of their writes.
+    wanted: BTreeSet<i64>,
     written: BTreeMap<i64, u64>,
     /// The oldest revision read, and the point of the read; later the latest point of this or any
     /// older.
@@ -50,17 +54,9 @@ pub(super) fn order(
     fills: &[(i64, Fill)],
     certain: bool,
 ) -> Result<Vec<Step>, Problem> {
-    let floating = !plan.compactions.is_empty() || !plan.compacted.is_empty();
-    let sorted = floating || !plan.future.is_empty();
-    let mut points = Points {
-        plan,
-        steps: Vec::with_capacity(plan.operations.len()),
-        ranks: sorted.then(|| Vec::with_capacity(plan.operations.len())),
-        written: BTreeMap::new(),
-        old_reads: BTreeMap::new(),
-    };
+    let mut points = Points::new(plan);
     points.place(fills);
-    if floating {
+    if is_floating(plan) {
         points.compact(order, certain)?;
     }
     let Some(ranks) = points.ranks else {
@@ -71,7 +67,35 @@ pub(super) fn order(
     Ok(ranked.into_iter().map(|(_, step)| step).collect())
 }
 
-impl Points<'_, '_> {
+/// Whether anything in the order has no place by its revision.
+fn is_floating(plan: &Plan<'_>) -> bool {
+    !plan.compactions.is_empty() || !plan.compacted.is_empty()
+}
+
+/// Whether the order must be sorted when all of it is known.
+fn is_sorted(plan: &Plan<'_>) -> bool {
+    is_floating(plan) || !plan.future.is_empty()
+}
+
+impl<'p, 'a> Points<'p, 'a> {
+    fn new(plan: &'p Plan<'a>) -> Points<'p, 'a> {
+        let compactions = plan.compactions.iter().chain(&plan.unknown_compactions);
+        Points {
+            plan,
+            steps: Vec::with_capacity(plan.operations.len()),
+            point: 0,
+            ranks: is_sorted(plan).then(|| Vec::with_capacity(plan.operations.len())),
+            wanted: compactions.map(|compaction| compaction.0).collect(),
+            written: BTreeMap::new(),
+            old_reads: BTreeMap::new(),
+        }
+    }
+
+    /// An order that needs no sorting, so that what is placed of it is final; `None` where it does.
+    pub(super) fn in_place(plan: &'p Plan<'a>) -> Option<Points<'p, 'a>> {
+        (!is_sorted(plan)).then(|| Points::new(plan))
+    }
+
     fn id(&self, index: Index) -> Step {
         Step::Operation(self.plan.id(index))
     }
@@ -86,56 +110,53 @@ impl Points<'_, '_> {
     /// Writers and readers, revision by revision.
     fn place(&mut self, fills: &[(i64, Fill)]) {
         let plan = self.plan;
-        let wanted: Vec<i64> = plan
-            .compactions
-            .iter()
-            .chain(&plan.unknown_compactions)
-            .map(|c| c.0)
-            .collect();
-        let wanted: std::collections::BTreeSet<i64> = wanted.into_iter().collect();
         let mut future = plan.future.clone();
         future.sort_unstable();
         let mut future = future.into_iter().peekable();
         let mut fills = fills.iter().peekable();
-        let mut point = 0;
         for revision in 1..=plan.last {
             while let Some((_, index)) = future.next_if(|(asked, _)| *asked <= revision) {
-                point = point.max(plan.called(index));
+                self.point = self.point.max(plan.called(index));
                 self.push(plan.called(index), Rank::Future, self.id(index));
             }
-            if let Some(writer) = plan.writer(revision) {
-                self.put(writer, &mut point);
-            } else if let Some((_, fill)) = fills.next_if(|(at, _)| *at == revision) {
-                match fill {
-                    Fill::Operation(index) => self.put(*index, &mut point),
-                    Fill::Expiry(lease) => {
-                        let rank = Rank::Placed(self.steps.len() as u64);
-                        self.push(point, rank, Step::Expiry(*lease));
-                    }
-                }
-            }
-            if wanted.contains(&revision) {
-                self.written.insert(revision, point);
-            }
-            for index in plan.readers(revision) {
-                self.put(*index, &mut point);
-            }
+            let fill = fills.next_if(|(at, _)| *at == revision);
+            self.place_revision(revision, fill.map(|(_, fill)| *fill));
         }
         for (_, index) in future {
             self.push(plan.called(index), Rank::Future, self.id(index));
         }
     }
 
-    fn put(&mut self, index: Index, point: &mut u64) {
-        *point = (*point).max(self.plan.called(index));
+    /// The writer of a revision, or what filled it, and its readers.
+    pub(super) fn place_revision(&mut self, revision: i64, fill: Option<Fill>) {
+        let plan = self.plan;
+        match (plan.writer(revision), fill) {
+            (Some(writer), _) => self.put(writer),
+            (None, Some(Fill::Operation(index))) => self.put(index),
+            (None, Some(Fill::Expiry(lease))) => {
+                let rank = Rank::Placed(self.steps.len() as u64);
+                self.push(self.point, rank, Step::Expiry(lease));
+            }
+            (None, None) => {}
+        }
+        if self.wanted.contains(&revision) {
+            self.written.insert(revision, self.point);
+        }
+        for index in plan.readers(revision) {
+            self.put(*index);
+        }
+    }
+
+    fn put(&mut self, index: Index) {
+        self.point = self.point.max(self.plan.called(index));
         if let Some(oldest) = self.plan.old_reads.get(&index) {
             let latest = self.old_reads.entry(*oldest).or_default();
-            *latest = (*latest).max(*point);
+            *latest = (*latest).max(self.point);
         }
         // A serializable read helps to find the order, but has no place in it.
         if !self.plan.only_helps(index) {
             let rank = Rank::Placed(self.steps.len() as u64);
-            self.push(*point, rank, self.id(index));
+            self.push(self.point, rank, self.id(index));
         }
     }
 

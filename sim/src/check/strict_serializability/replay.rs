@@ -16,12 +16,18 @@ use super::assignment::Assignment;
 use super::gaps::{Evidence, Gaps};
 use super::order::Order;
 use super::plan::{Index, Plan};
+use super::verified::Verified;
 use crate::check::Counterexample;
 use crate::check::store::{Context, Keys, Mismatch, apply, expire, judge};
 
 mod back;
 mod candidates;
 mod told;
+
+/// How many revisions the verifier stays behind the search, so that it seldom follows in vain.
+const FOLLOW_BEHIND: i64 = 256;
+/// How many revisions it verifies at once. Together they fit into the processor's cache.
+const FOLLOW_EVERY: i64 = 256;
 
 /// What filled a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +117,27 @@ pub(super) struct Replay<'p, 'a> {
     /// How many gaps had more than one candidate, over all branches.
     pub(super) choices_made: u64,
     deepest: Option<(i64, Failure)>,
+    /// What was verified already; `None` where that is for the end.
+    pub(super) verified: Option<Verified<'p, 'a>>,
+    /// The revision at which to verify the next.
+    follow_at: i64,
+}
+
+/// What filled the gaps after the first that many, so many of them by operations.
+fn fills(
+    taken: &[Taken],
+    assignment: &Assignment<'_>,
+    (skipped, operations): (usize, usize),
+) -> impl Iterator<Item = (i64, Fill)> {
+    let mut operations = assignment.operations(operations);
+    let taken = taken.get(skipped..).unwrap_or(&[]);
+    taken.iter().filter_map(move |taken| {
+        let fill = match taken.expiry {
+            Some(lease) => Fill::Expiry(lease),
+            None => Fill::Operation(operations.next()?),
+        };
+        Some((taken.revision, fill))
+    })
 }
 
 impl<'p, 'a> Replay<'p, 'a> {
@@ -131,6 +158,8 @@ impl<'p, 'a> Replay<'p, 'a> {
             steps: 0,
             choices_made: 0,
             deepest: None,
+            verified: Verified::new(plan),
+            follow_at: FOLLOW_BEHIND + FOLLOW_EVERY,
         }
     }
 
@@ -153,6 +182,9 @@ impl<'p, 'a> Replay<'p, 'a> {
                     filled = true;
                 }
             }
+            if self.now.revision >= self.follow_at {
+                self.follow();
+            }
             if self.steps > steps_max {
                 return End::Exhausted;
             }
@@ -160,16 +192,21 @@ impl<'p, 'a> Replay<'p, 'a> {
     }
 
     fn explained(&self) -> End {
-        let mut operations = self.assignment.operations();
-        let mut fills = Vec::with_capacity(self.taken.len());
-        for taken in &self.taken {
-            let fill = match taken.expiry {
-                Some(lease) => Some(Fill::Expiry(lease)),
-                None => operations.next().map(Fill::Operation),
-            };
-            fills.extend(fill.map(|fill| (taken.revision, fill)));
+        End::Explained(fills(&self.taken, &self.assignment, (0, 0)).collect())
+    }
+
+    /// Has what was explained a while ago verified. The search may go back and choose otherwise, but
+    /// seldom goes back that far.
+    fn follow(&mut self) {
+        self.follow_at = self.now.revision + FOLLOW_EVERY;
+        let Some(verified) = &mut self.verified else {
+            return;
+        };
+        let until = self.now.revision - FOLLOW_BEHIND;
+        let new = fills(&self.taken, &self.assignment, verified.filled());
+        if !verified.go_on(until, new) {
+            self.verified = None;
         }
-        End::Explained(fills)
     }
 
     /// The write of the current revision.

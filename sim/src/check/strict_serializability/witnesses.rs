@@ -50,7 +50,9 @@ impl Witnesses {
 
     /// Looks at those of the operations that come after the ones looked at before.
     pub(super) fn look(&mut self, operations: &[Operation], with_serializable: bool) {
-        for (index, operation) in (0..).zip(operations).skip(self.looked) {
+        // Skipping over those looked at before would go through them one by one.
+        let new = operations.get(self.looked..).unwrap_or(&[]);
+        for (index, operation) in (self.looked as Index..).zip(new) {
             self.compared.collect(&operation.request);
             let mut any = false;
             each_revision(operation, with_serializable, &mut |revision| {

@@ -22,6 +22,9 @@ impl Replay<'_, '_> {
             self.taken.truncate(choice.taken);
             self.assignment.truncate(choice.operations);
             self.now = choice.situation.clone();
+            // What was verified with what is chosen otherwise now was verified in vain.
+            let revision = self.now.revision;
+            self.verified.take_if(|verified| verified.covers(revision));
             match self.take(&filler, false) {
                 Ok(()) => return true,
                 Err(gaps) => {

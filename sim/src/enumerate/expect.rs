@@ -169,11 +169,13 @@ pub(super) struct Found {
     /// Hash and revision after all entries are applied.
     store: (u32, i64),
     index: Option<Index>,
+    /// Whether it is there once the member has started, which may have replaced the store.
+    index_stays: bool,
 }
 
 impl Found {
-    /// `index` is the key index that was there when the member was started.
-    pub fn in_member(booted: Booted, index: Option<Index>) -> Result<Found, String> {
+    /// `index` is the key index that was there before, and `stays` whether it still is.
+    pub fn in_member(booted: Booted, index: Option<Index>, stays: bool) -> Result<Found, String> {
         let restored = booted.restored;
         let (_backend, state) = booted.store.read().map_err(|error| refused(&error))?;
         let mut published = booted.standing.with(state);
@@ -195,6 +197,7 @@ impl Found {
             backend,
             store: store(&published),
             index,
+            index_stays: stays,
         })
     }
 
@@ -204,6 +207,7 @@ impl Found {
             last: self.last,
             term: self.term,
             vote: self.vote,
+            index: if self.index_stays { before.index } else { 0 },
             ..before.clone()
         }
     }

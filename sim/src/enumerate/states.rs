@@ -255,8 +255,9 @@ fn start(bench: &Bench, boot_number: u32) -> Result<Found, String> {
     let started = catch_unwind(AssertUnwindSafe(|| {
         let (disk, options) = (bench.disk(), options(boot_number));
         let index = key_index::find(&*disk, &options)?;
-        let booted = boot(&disk, &options);
-        Found::in_member(booted.map_err(|error| refused(&error))?, index)
+        let booted = boot(&disk, &options).map_err(|error| refused(&error))?;
+        let stays = key_index::find(&*disk, &options)?.is_some();
+        Found::in_member(booted, index, stays)
     }));
     started.unwrap_or_else(|_| Err("the member panics when it starts".into()))
 }

@@ -15,6 +15,7 @@ use vetcd::server::{Members, Published};
 use vetcd::{snapshot, wal};
 
 use super::expect::{Ledger, Promise};
+use super::key_index;
 use super::workload::{Operation, Pace, Workload};
 use crate::world::disk::{Bench, Image};
 
@@ -192,6 +193,7 @@ impl Member {
             }
             Operation::Install => self.install(ledger, promised),
             Operation::Defragment => self.defragment(ledger, promised),
+            Operation::Index => self.index(ledger, promised),
         }
     }
 
@@ -303,10 +305,27 @@ impl Member {
         promised: &mut dyn FnMut(Promise),
     ) -> Result<(), String> {
         self.commit(ledger, promised)?;
+        // It may go with the store it was beside.
+        self.promise.index = 0;
+        promised(self.promise.clone());
         let target = self.options.backend_path();
         let meta = self.current.meta(IDENTITY);
         let rebuilt = Backend::replace(self.disk.clone(), &target, &self.current.state, &meta);
         self.backend = Some(rebuilt.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    /// From the state at hand, which the backend may not have reached.
+    fn index(
+        &mut self,
+        ledger: &mut Ledger,
+        promised: &mut dyn FnMut(Promise),
+    ) -> Result<(), String> {
+        self.apply(ledger)?;
+        let number = ledger.indexing(&self.current.state);
+        key_index::keep(&*self.disk, &self.options, &self.current.state)?;
+        self.promise.index = number;
+        promised(self.promise.clone());
         Ok(())
     }
 
@@ -368,6 +387,8 @@ impl Member {
         })?;
         (self.last, self.marked) = (index, index);
         self.promise.last = index;
+        // It goes with the store it was beside.
+        self.promise.index = 0;
         promised(self.promise.clone());
         self.written()?;
 

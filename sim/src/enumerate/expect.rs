@@ -13,6 +13,8 @@ use vetcd::server::Published;
 use vetcd::server::boot::{self, Booted};
 use vetcd::snapshot;
 
+use super::key_index::{self, Index};
+
 /// What was acknowledged so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Promise {
@@ -24,6 +26,8 @@ pub(super) struct Promise {
     pub vote: u64,
     /// The number of the commit to the backend that is durable, see [`Ledger::committing`].
     pub commit: usize,
+    /// How many key indexes are durable, see [`Ledger::indexing`]; 0 when there need be none.
+    pub index: usize,
 }
 
 /// All that was ever written, acknowledged or not.
@@ -36,6 +40,8 @@ pub(super) struct Ledger {
     commits: Vec<(u64, u64)>,
     /// Hash and revision of the store at each index.
     stores: BTreeMap<u64, (u32, i64)>,
+    /// What each key index was to say, in order.
+    indexes: Vec<Index>,
 }
 
 impl Ledger {
@@ -73,6 +79,12 @@ impl Ledger {
         let digest = digest(published, identity);
         self.commits.push((published.index, digest));
         self.commits.len() - 1
+    }
+
+    /// The key index is about to be that of this state; returns how many there were, it included.
+    pub fn indexing(&mut self, state: &State) -> usize {
+        self.indexes.push(key_index::of(state));
+        self.indexes.len()
     }
 
     /// Judges what a member found when it was started.
@@ -125,7 +137,23 @@ impl Ledger {
                 found.last
             ));
         }
-        Ok(())
+        self.judge_index(found.index.as_ref(), promise)
+    }
+
+    /// Judges the key index that a member found, if any.
+    pub fn judge_index(&self, found: Option<&Index>, promise: &Promise) -> Result<(), String> {
+        let Some(found) = found else {
+            return match promise.index {
+                0 => Ok(()),
+                _ => Err("the key index is lost".to_owned()),
+            };
+        };
+        let since = &self.indexes[promise.index.saturating_sub(1)..];
+        match (since.contains(found), self.indexes.contains(found)) {
+            (true, _) => Ok(()),
+            (false, true) => Err("the key index is older than the last one written".to_owned()),
+            (false, false) => Err("the key index is one that was never written".to_owned()),
+        }
     }
 }
 
@@ -140,10 +168,14 @@ pub(super) struct Found {
     backend: (u64, u64),
     /// Hash and revision after all entries are applied.
     store: (u32, i64),
+    index: Option<Index>,
+    /// Whether it is there once the member has started, which may have replaced the store.
+    index_stays: bool,
 }
 
 impl Found {
-    pub fn in_member(booted: Booted) -> Result<Found, String> {
+    /// `index` is the key index that was there before, and `stays` whether it still is.
+    pub fn in_member(booted: Booted, index: Option<Index>, stays: bool) -> Result<Found, String> {
         let restored = booted.restored;
         let (_backend, state) = booted.store.read().map_err(|error| refused(&error))?;
         let mut published = booted.standing.with(state);
@@ -151,6 +183,9 @@ impl Found {
         let behind = published.index;
         for entry in restored.entries.iter().filter(|e| e.index > behind) {
             apply(&mut published, entry)?;
+        }
+        if let Some(index) = &index {
+            index.serves(&published.state)?;
         }
         let last = restored.entries.last().map(|entry| entry.index);
         Ok(Found {
@@ -161,6 +196,8 @@ impl Found {
             vote: restored.hard_state.vote,
             backend,
             store: store(&published),
+            index,
+            index_stays: stays,
         })
     }
 
@@ -170,6 +207,7 @@ impl Found {
             last: self.last,
             term: self.term,
             vote: self.vote,
+            index: if self.index_stays { before.index } else { 0 },
             ..before.clone()
         }
     }

@@ -32,6 +32,7 @@
 
 mod drive;
 mod expect;
+mod key_index;
 mod saved;
 mod states;
 #[cfg(test)]

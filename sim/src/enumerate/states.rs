@@ -8,6 +8,7 @@ use vetcd::server::boot::boot;
 
 use super::drive::{Attempt, drive, options};
 use super::expect::{Found, refused};
+use super::key_index;
 use super::saved::{Death, SavedState};
 use super::workload::{Pace, Workload};
 use super::{Options, expect::Promise};
@@ -252,8 +253,11 @@ impl Search<'_> {
 /// Starts a member on a disk.
 fn start(bench: &Bench, boot_number: u32) -> Result<Found, String> {
     let started = catch_unwind(AssertUnwindSafe(|| {
-        let booted = boot(&bench.disk(), &options(boot_number));
-        Found::in_member(booted.map_err(|error| refused(&error))?)
+        let (disk, options) = (bench.disk(), options(boot_number));
+        let index = key_index::find(&*disk, &options)?;
+        let booted = boot(&disk, &options).map_err(|error| refused(&error))?;
+        let stays = key_index::find(&*disk, &options)?.is_some();
+        Found::in_member(booted, index, stays)
     }));
     started.unwrap_or_else(|_| Err("the member panics when it starts".into()))
 }

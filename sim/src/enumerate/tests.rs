@@ -13,7 +13,7 @@ fn all_workloads_of_one_operation_recover() {
         panic!("{}", failure.to_json());
     }
     let counts = report.counts;
-    assert_eq!(counts.workloads, 8);
+    assert_eq!(counts.workloads, 9);
     assert!(counts.points > 100, "{counts:?}");
     assert!(counts.failed > 10, "{counts:?}");
     assert!(counts.outcomes > 1000, "{counts:?}");
@@ -25,12 +25,12 @@ fn workloads_are_all_sequences_and_a_name_is_read_back() {
     let all = Options::new(2, 2).workloads();
     let busy = all.iter().filter(|w| w.pace == Pace::Busy).count();
     // Where the first of two writes to the log, something waits when the second begins.
-    assert_eq!((all.len() - busy, busy), (1 + 7 + 49, 4 * 7));
+    assert_eq!((all.len() - busy, busy), (1 + 8 + 64, 4 * 8));
     for pace in Pace::ALL {
         assert_eq!(pace.name().parse(), Ok(pace));
         let mut one = Options::new(2, 2);
         one.paces = vec![pace];
-        assert_eq!(one.workloads().len(), 1 + 7 + 49);
+        assert_eq!(one.workloads().len(), 1 + 8 + 64);
     }
     assert!("slow".parse::<Pace>().unwrap_err().contains("quiet, busy"));
     for operation in Operation::ALL {

@@ -20,11 +20,13 @@ pub enum Operation {
     Install,
     /// The backend is committed and its file built anew.
     Defragment,
+    /// What is in the log is applied, and the key index is written.
+    Index,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 7] = [
+    pub const ALL: [Operation; 8] = [
         Operation::Append,
         Operation::Cut,
         Operation::Commit,
@@ -32,6 +34,7 @@ impl Operation {
         Operation::Compact,
         Operation::Install,
         Operation::Defragment,
+        Operation::Index,
     ];
 
     /// The name on the command line.
@@ -44,6 +47,7 @@ impl Operation {
             Operation::Compact => "compact",
             Operation::Install => "install",
             Operation::Defragment => "defragment",
+            Operation::Index => "index",
         }
     }
 }
@@ -69,10 +73,10 @@ impl FromStr for Operation {
 impl Operation {
     /// Whether it writes to the log whatever came before it, so that something waits afterwards.
     fn writes_to_log(self) -> bool {
-        use Operation::{Append, Commit, Compact, Cut, Defragment, Install, Snapshot};
+        use Operation::{Append, Commit, Compact, Cut, Defragment, Index, Install, Snapshot};
         match self {
             Append | Cut | Compact | Install => true,
-            Commit | Snapshot | Defragment => false,
+            Commit | Snapshot | Defragment | Index => false,
         }
     }
 }

@@ -65,7 +65,7 @@ impl Normalizer {
                 "",
             ),
             // A drawn ID may begin with a zero, which etcdctl shows as a blank.
-            (r"Member +", "Member "),
+            (r"(Member|cluster) +", "$1 "),
             // Which member answered is chance.
             (r#""member_id":[0-9]+"#, r#""member_id":<member>"#),
             (r#""MemberID" : [0-9]+"#, r#""MemberID" : <member>"#),

@@ -74,6 +74,7 @@ async fn a_killed_member_serves_what_it_had_and_reads_the_rest() {
     member.kill();
 
     member.start();
+    member.wait_until_ready().await;
     assert_eq!(values(&mut client, "k07", "").await, ["later"]);
     assert_eq!(values(&mut client, "k48", "k98").await, ["v48", "v49"]);
     put(&mut client, "k48", "after").await;
@@ -100,6 +101,7 @@ async fn a_killed_member_serves_what_it_had_and_reads_the_rest() {
             std::fs::write(member.data_dir().join("member/snap/db.keys"), "rubbish").unwrap();
         }
         member.start();
+        member.wait_until_ready().await;
         assert_eq!(values(&mut client, "k50", "").await, ["compacted"]);
         assert_eq!(values(&mut client, "k", "l").await.len(), 52);
         if times == 3 {

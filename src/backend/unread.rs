@@ -22,6 +22,10 @@ use super::{Backend, Error};
 use crate::lease::Leases;
 use crate::mvcc::{KeyRanges, Record, Revision, RevisionKey, State};
 
+/// With more records than this behind the index, and more than a quarter of all, reading all of them
+/// first takes no longer.
+const MOST_RECENT: u64 = 100_000;
+
 /// An open store of which any key can be read.
 #[derive(Debug)]
 pub(crate) struct Unread {
@@ -48,7 +52,10 @@ impl Unread {
             let transaction = database.begin_read()?;
             let (meta, totals) = read_meta(&transaction)?;
             let totals = totals.as_deref().and_then(Totals::decode);
-            let expected = totals.and_then(|totals| totals.records.checked_sub(index.versions()));
+            let expected = totals.and_then(|totals| {
+                let expected = totals.records.checked_sub(index.versions())?;
+                (expected <= MOST_RECENT.max(totals.records / 4)).then_some(expected)
+            });
             let Some(expected) = expected else {
                 return Ok((meta, None));
             };

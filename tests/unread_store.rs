@@ -5,12 +5,15 @@
     reason = "these tests stand outside any host"
 )]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
 mod process;
 
 use std::time::{Duration, Instant};
 
+use http::Http;
 use process::{Member, client, cluster};
 use vetcd::api::proto::etcdserverpb as pb;
 use vetcd::client::Client;
@@ -109,4 +112,19 @@ async fn a_killed_member_serves_what_it_had_and_reads_the_rest() {
         }
     }
     assert_eq!(member.terminate().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_built_anew_is_indexed_again() {
+    let members = cluster(1, &[INDEXED]).await;
+    let member = &members[0];
+    put(&mut client(&[&member.place]), "k", "v").await;
+    indexed(member).await;
+    // Whatever comes of the put is in the index by then, and nothing else is written.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    std::fs::remove_file(member.data_dir().join("member/snap/db.keys")).unwrap();
+    let http = Http::new(&member.place.client_address);
+    let answer = http.post("/v3/maintenance/defragment", "{}").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    indexed(member).await;
 }

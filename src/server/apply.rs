@@ -223,10 +223,6 @@ impl Applier {
                     Some(signal) => self.on_signal(signal, &mut progress).await?,
                     None => return Ok(()),
                 },
-                Some(order) = self.orders.recv() => match order {
-                    Order::Defragment(answer) => progress.defragment.push(answer),
-                    Order::Learn(keys, answer) => self.learn_for(keys, answer).await,
-                },
                 read = reading::heard(&mut self.reading) => self.on_read(read, &mut progress).await?,
                 apply = self.applies.recv(), if !throttled => match apply {
                     Some(Apply::Entries(entries)) => {
@@ -247,6 +243,11 @@ impl Applier {
                         self.compact(&mut progress);
                     }
                     None => return Ok(()),
+                },
+                // Last: however many clients ask for keys that are not read yet, entries are applied.
+                Some(order) = self.orders.recv() => match order {
+                    Order::Defragment(answer) => progress.defragment.push(answer),
+                    Order::Learn(keys, answer) => self.learn_for(keys, answer).await,
                 },
             }
             self.raft.applied(self.current.index).await;
@@ -608,7 +609,8 @@ impl Applier {
         progress.uncommitted = 0;
         let changes = self.current.state.take_changes();
         let (state, bytes) = (&self.current.state, self.sizes.in_use());
-        let index = self.indexing.note(&changes, state, bytes);
+        let rebuilt = !progress.defragment.is_empty();
+        let index = self.indexing.note(&changes, state, bytes, rebuilt);
         let to_index = index.then(|| state.clone());
         let mut meta = self.current.batch_meta(self.identity);
         let auth = self.current.auth.version();

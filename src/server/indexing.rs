@@ -49,9 +49,15 @@ impl Indexing {
         self.writing = self.writing.map(|_| None);
     }
 
-    /// Takes note of a commit of `changes`, which bring the store to `state`. Whether the index is to be
-    /// written once they are durable.
-    pub(super) fn note(&mut self, changes: &Changes, state: &State, store_bytes: u64) -> bool {
+    /// Takes note of a commit of `changes`, which bring the store to `state`; whether it is `rebuilt` then,
+    /// without its index. Whether the index is to be written once that is durable.
+    pub(super) fn note(
+        &mut self,
+        changes: &Changes,
+        state: &State,
+        store_bytes: u64,
+        rebuilt: bool,
+    ) -> bool {
         self.missing = missing_after(self.missing, changes);
         self.writing = self.writing.map(|missing| missing_after(missing, changes));
         let is_settled = state.compact_finished() == state.compact_revision();
@@ -59,7 +65,7 @@ impl Indexing {
             .missing
             .is_none_or(|missing| missing > (self.from_bytes / 4).max(store_bytes / FRESH));
         let can = !self.gave_up && self.writing.is_none() && !state.is_partial();
-        can && is_settled && is_stale && store_bytes >= self.from_bytes
+        can && is_settled && (is_stale || rebuilt) && store_bytes >= self.from_bytes
     }
 }
 

@@ -8,7 +8,6 @@
 #[path = "support/http.rs"]
 mod http;
 #[path = "support/process.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
 mod process;
 
 use std::time::{Duration, Instant};
